@@ -1,0 +1,49 @@
+# `make demo` shows the embedding principle; `make test` is the gate; `make test-all` adds the long suites.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Idle OpenMP threads spin by default, which starves the second core.
+export OMP_WAIT_POLICY := PASSIVE
+test test-all: export OMP_NUM_THREADS := 1
+test test-all: export MKL_NUM_THREADS := 1
+
+.PHONY: demo test test-all gate wheel clean
+
+demo: $(VENV)/.installed-run
+	$(BIN)/liftscape demo --out demo
+
+test: $(VENV)/.installed-test gate
+	$(BIN)/python -m pytest -n 2 --quiet
+	$(MAKE) --no-print-directory wheel
+
+test-all: $(VENV)/.installed-test gate
+	$(BIN)/python -m pytest -n 2 --quiet -m "long or not long"
+	$(MAKE) --no-print-directory wheel
+
+gate: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/.installed-test
+	$(BIN)/python tests/import_built_wheel.py
+
+# The stamp is written last, so an environment that failed half-way is built anew.
+$(VENV)/.installed-run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "liftscape needs Python 3.11 or newer; set PYTHON to one, as in: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing; install it (on Debian: apt-get install python3-venv) and run make again."; exit 1; }
+	rm -f $(VENV)/.installed-test
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-run
+	$(PIP) --no-build-isolation --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo

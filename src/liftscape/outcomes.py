@@ -1,0 +1,111 @@
+"""Errors that teach, and outcomes that turn into JSON.
+
+Misuse raises a :class:`LiftscapeError`; a numerical outcome is a frozen :class:`Outcome`.
+"""
+
+import dataclasses
+import json
+import math
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = [
+    "ActivationError",
+    "DataError",
+    "EmbeddingError",
+    "LiftscapeError",
+    "LoadError",
+    "ModelError",
+    "Outcome",
+    "SiteError",
+    "to_plain",
+]
+
+
+class LiftscapeError(Exception):
+    """Base of every error that liftscape raises on misuse."""
+
+
+class DataError(LiftscapeError, ValueError):
+    """The data cannot be used: not finite, of unequal length, empty, or not re-iterable."""
+
+
+class ModelError(LiftscapeError, ValueError):
+    """The model or the loss cannot be used as a deterministic function of its parameters."""
+
+
+class ActivationError(LiftscapeError, ValueError):
+    """The activation has no affine piece or tail of the kind asked for."""
+
+
+class SiteError(LiftscapeError, ValueError):
+    """The named map does not exist or is not a place where a layer can be inserted or removed."""
+
+
+class EmbeddingError(LiftscapeError, ValueError):
+    """The embedding asked for does not exist, as with a width below the rank of the map."""
+
+
+class LoadError(LiftscapeError, ValueError):
+    """A file named by the user cannot be read as what it should be."""
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value into what JSON can hold: tensors to lists, non-finite numbers to their names, modules to their class.
+
+    Args:
+        value: any nesting of outcomes, dataclasses, mappings, sequences, tensors and scalars.
+
+    Returns:
+        The same nesting of dict, list, str, int, float, bool and None.
+
+    Example:
+        >>> to_plain({"gap": torch.tensor(0.5), "margin": float("inf")})
+        {'gap': 0.5, 'margin': 'inf'}
+    """
+    if isinstance(value, torch.Tensor):
+        return to_plain(value.detach().cpu().tolist())
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Enum):
+        return to_plain(value.value)
+    if isinstance(value, Outcome):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(entry) for entry in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
+
+
+class Outcome:
+    """Mixin of the frozen dataclasses that verbs return: it gives them ``to_dict`` and ``to_json``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values; modules are named by their class.
+
+        Returns:
+            A dict that :mod:`json` can write.
+        """
+        assert dataclasses.is_dataclass(self)
+        return {field.name: to_plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the fields as a JSON text with sorted keys.
+
+        Args:
+            indent: spaces per level, or None for one line.
+
+        Returns:
+            The JSON text.
+        """
+        return json.dumps(self.to_dict(), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
