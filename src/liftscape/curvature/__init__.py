@@ -1,1 +1,6 @@
-"""curvature."""
+"""Curvature: what the Hessian's spectrum says about a point."""
+
+from liftscape.curvature._inertia import Inertia, inertia, inertia_of_spectrum
+from liftscape.risk import DenseOperator, Hessian, SymmetricOperator
+
+__all__ = ["DenseOperator", "Hessian", "Inertia", "SymmetricOperator", "inertia", "inertia_of_spectrum"]

@@ -1,1 +1,22 @@
-"""risk."""
+"""R_S(θ) as a pure function, with its gradient and its Hessian as an operator."""
+
+from liftscape.risk._batches import Batch, Batches, as_batches
+from liftscape.risk._call import call_model, trainable_parameters
+from liftscape.risk._hessian import Hessian, flatten, unflatten
+from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
+from liftscape.risk._risk import EmpiricalRisk
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "DenseOperator",
+    "EmpiricalRisk",
+    "Hessian",
+    "SymmetricOperator",
+    "as_batches",
+    "as_operator",
+    "call_model",
+    "flatten",
+    "trainable_parameters",
+    "unflatten",
+]

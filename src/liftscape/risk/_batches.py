@@ -1,0 +1,106 @@
+"""The samples S as a re-iterable of batches, checked once before anything is computed from them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from liftscape.outcomes import DataError
+
+__all__ = ["Batch", "Batches", "as_batches"]
+
+Batch = tuple[Any, Tensor]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A re-iterable of (inputs, targets) with the number of samples and of batches counted beforehand.
+
+    Attributes:
+        source: what the caller gave; it is read again for every evaluation and never copied.
+        samples: the number n of samples.
+        count: the number of batches.
+    """
+
+    source: Any
+    samples: int
+    count: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches in the order of their source."""
+        return _iterate(self.source)
+
+
+def as_batches(data: Any) -> Batches:
+    """Check the data in one pass and wrap it as re-iterable batches.
+
+    Args:
+        data: ``(inputs, targets)``, or a re-iterable of such batches.
+
+    Returns:
+        The wrapped source.
+
+    Raises:
+        DataError: if the source can be read only once, is empty, holds NaN or inf, or lengths differ.
+
+    Example:
+        >>> as_batches((torch.zeros(10, 3), torch.zeros(10, 1))).samples
+        10
+    """
+    if isinstance(data, Iterator):
+        raise DataError(
+            f"data must be readable many times, but a one-shot {type(data).__name__} was given; "
+            "pass (inputs, targets), a list of batches or a DataLoader."
+        )
+    if not isinstance(data, Iterable):
+        raise DataError(f"data must be (inputs, targets) or a re-iterable of such batches, but {data!r} was given.")
+    samples = count = 0
+    for index, batch in enumerate(_iterate(data)):
+        samples += _check_batch(batch, index)
+        count += 1
+    if samples == 0:
+        raise DataError("data holds no samples; give at least one (inputs, targets) batch with one sample.")
+    return Batches(data, samples, count)
+
+
+def batch_size(inputs: Any) -> int:
+    """Return the length of the first axis of the first tensor among the inputs."""
+    return next(leaf.shape[0] for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
+
+
+def _is_pair(data: Any) -> bool:
+    """Tell one (inputs, targets) pair from a sequence of such pairs."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Tensor)
+
+
+def _iterate(source: Any) -> Iterator[Batch]:
+    """Yield the one pair, or the batches of the re-iterable."""
+    for batch in [source] if _is_pair(source) else source:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+            raise DataError(
+                f"each batch must be (inputs, targets) with a tensor of targets, but a {type(batch).__name__} was given."
+            )
+        yield batch[0], batch[1]
+
+
+def _check_batch(batch: Batch, index: int) -> int:
+    """Raise if one batch is malformed, else return its number of samples."""
+    inputs, targets = batch
+    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    if not leaves or any(leaf.ndim == 0 for leaf in (*leaves, targets)):
+        raise DataError(f"inputs and targets of batch {index} must be tensors with a first axis of samples.")
+    for name, tensor in [*(("inputs", leaf) for leaf in leaves), ("targets", targets)]:
+        if tensor.shape[0] != leaves[0].shape[0]:
+            raise DataError(
+                f"inputs and targets must have equal length, but batch {index} has inputs of shape "
+                f"{tuple(leaves[0].shape)} and {name} of shape {tuple(tensor.shape)}."
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
+            raise DataError(
+                f"{name} of batch {index} hold {tensor[where].item()} at index {where}; remove or impute such samples."
+            )
+    return int(leaves[0].shape[0])

@@ -1,0 +1,138 @@
+"""The network as a pure function f_θ(x), and the checks that it is one."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from liftscape.outcomes import DataError, ModelError
+from liftscape.risk._batches import Batches
+
+__all__ = ["call_model", "check_model", "trainable_parameters"]
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Return θ: the parameters that require a gradient, tied ones once, in the order of the module tree.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The live tensors, detached, by name.
+
+    Example:
+        >>> list(trainable_parameters(nn.Linear(2, 1)))
+        ['weight', 'bias']
+    """
+    return {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def call_model(model: nn.Module, params: Mapping[str, Tensor], inputs: Any) -> Any:
+    """Return f_θ(inputs) without a trace in the model: buffers that the call updates are copies.
+
+    Args:
+        model: the module whose structure, frozen parameters and mode are used.
+        params: θ by name.
+        inputs: one positional input, or a mapping of keyword inputs.
+
+    Returns:
+        What the module returns.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    args, kwargs = ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
+    # The other attention kernels have no second derivative.
+    with sdpa_kernel(SDPBackend.MATH):
+        return functional_call(model, {**params, **buffers}, args, kwargs)
+
+
+def check_model(model: nn.Module, batches: Batches) -> Tensor:
+    """Raise unless the model is a deterministic function of floating-point parameters on these batches.
+
+    Args:
+        model: the module.
+        batches: the data; its first batch is evaluated twice.
+
+    Returns:
+        The output on the first batch.
+
+    Raises:
+        ModelError: if a parameter is not floating point, none is trainable, BatchNorm trains over several batches, the
+            output is not a tensor or is not finite, or two evaluations differ.
+        DataError: if inputs and parameters differ in dtype or device.
+    """
+    params = trainable_parameters(model)
+    if not params:
+        raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
+    for name, tensor in params.items():
+        if not tensor.is_floating_point():
+            raise ModelError(
+                f"parameter {name} has dtype {tensor.dtype}; θ must be real floating point, cast it first."
+            )
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training and batches.count > 1:
+            raise ModelError(
+                f"{name} is BatchNorm in training mode and the data come in {batches.count} batches, so the risk is "
+                "not a mean over samples; give the full batch, or call model.eval()."
+            )
+    inputs, _ = next(iter(batches))
+    _check_match(next(iter(params.items())), inputs)
+    with torch.no_grad():
+        first = call_model(model, params, inputs)
+        second = call_model(model, params, inputs)
+        if not isinstance(first, Tensor):
+            raise ModelError(f"the model must return a tensor, but it returned {type(first).__name__}; wrap it.")
+        if not torch.equal(first, second) and bool(torch.isfinite(first).all()):
+            with _recorded_outputs(model) as runs:
+                call_model(model, params, inputs)
+                call_model(model, params, inputs)
+            raise ModelError(
+                f"two evaluations differ at {_first_difference(runs)}, so the risk is not a function of the parameters; "
+                "call model.eval() or remove the randomness."
+            )
+    return first
+
+
+def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
+    """Raise if floating inputs differ from the parameters in dtype or device."""
+    name, tensor = parameter
+    if not isinstance(inputs, Tensor):
+        return
+    if inputs.device != tensor.device:
+        raise DataError(f"inputs are on {inputs.device} but parameter {name} is on {tensor.device}; move one of them.")
+    if inputs.is_floating_point() and inputs.dtype != tensor.dtype:
+        raise DataError(
+            f"inputs have dtype {inputs.dtype} but parameter {name} has {tensor.dtype}; convert one of them."
+        )
+
+
+@contextmanager
+def _recorded_outputs(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Record every module's tensor outputs while the context lasts."""
+    runs: dict[str, list[Tensor]] = {}
+    handles = [
+        module.register_forward_hook(
+            lambda _module, _args, output, name=name: (
+                runs.setdefault(name, []).append(output.clone()) if isinstance(output, Tensor) else None
+            )
+        )
+        for name, module in model.named_modules()
+    ]
+    try:
+        yield runs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_difference(runs: dict[str, list[Tensor]]) -> str:
+    """Name the module that finished first with two different outputs."""
+    for name, outputs in runs.items():
+        half = len(outputs) // 2
+        if any(not torch.equal(a, b) for a, b in zip(outputs[:half], outputs[half:], strict=True)):
+            return f"module '{name}'" if name else "the model itself"
+    return "the model itself"

@@ -1,0 +1,75 @@
+"""Losses ℓ as a mean over the batch, with the checks that torch leaves to silence."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from liftscape.outcomes import DataError, ModelError
+
+__all__ = ["Loss", "as_loss"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return torch's mean squared error after refusing shapes that would broadcast."""
+    if output.shape != target.shape:
+        raise DataError(
+            f"mse needs outputs and targets of one shape, but outputs are {tuple(output.shape)} and targets "
+            f"{tuple(target.shape)}, which would broadcast; reshape the targets."
+        )
+    return functional.mse_loss(output, target)
+
+
+def mean_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Return torch's mean cross-entropy after checking class indices."""
+    if not target.is_floating_point():
+        classes = output.shape[1] if output.ndim > 1 else output.shape[0]
+        low, high = int(target.min()), int(target.max())
+        if low < 0 or high >= classes:
+            raise DataError(
+                f"cross_entropy needs class indices in 0..{classes - 1} (outputs have shape {tuple(output.shape)}), "
+                f"but targets run from {low} to {high}."
+            )
+    return functional.cross_entropy(output, target)
+
+
+def as_loss(loss: Literal["mse", "cross_entropy"] | Loss) -> Loss:
+    """Return the loss as a callable of (output, target).
+
+    Args:
+        loss: ``"mse"``, ``"cross_entropy"`` or a callable that returns the mean over the batch.
+
+    Returns:
+        The callable.
+
+    Raises:
+        ModelError: if the name is unknown.
+
+    Example:
+        >>> as_loss("mse")(torch.zeros(2, 1), torch.ones(2, 1))
+        tensor(1.)
+    """
+    if callable(loss):
+        return loss
+    named = {"mse": mean_squared_error, "cross_entropy": mean_cross_entropy}
+    if loss not in named:
+        raise ModelError(f"loss must be 'mse', 'cross_entropy' or a callable(output, target), but {loss!r} was given.")
+    return named[loss]
+
+
+def check_loss(loss: Loss, output: Tensor, target: Tensor) -> None:
+    """Raise if the loss is not a scalar of the output alone, as with weight decay inside it."""
+    with torch.enable_grad():
+        value = loss(output.detach(), target)
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ModelError(f"the loss must return a scalar tensor, the mean over the batch, but it returned {given}.")
+    if value.requires_grad:
+        raise ModelError(
+            "the loss depends on parameters other than through the model's output (such as weight decay inside the "
+            "loss), under which lifting does not keep criticality; give a loss of (output, target) alone."
+        )

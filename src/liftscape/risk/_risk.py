@@ -1,0 +1,203 @@
+"""The empirical risk R_S(θ) as a pure function of θ."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.outcomes import ModelError
+from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
+from liftscape.risk._call import call_model, check_model, trainable_parameters
+from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
+from liftscape.risk._loss import Loss, as_loss, check_loss
+
+__all__ = ["EmpiricalRisk"]
+
+
+@final
+class EmpiricalRisk:
+    """The empirical risk R_S(θ) = Σ_b (n_b / n) ℓ_b(f_θ(x_b), y_b), batches b weighted by their sample counts n_b.
+
+    The model is called, never changed: weights, mode, buffers, gradients and hooks stay as they are, also after an
+    exception. θ are its trainable parameters; frozen ones are constants, tied ones count once.
+
+    Source: Bai et al. 2022 (arXiv 2205.13283), the setting of the paper.
+
+    Args:
+        model: any module whose output is a tensor.
+        loss: ``"mse"``, ``"cross_entropy"`` (torch's own, mean reduction) or a callable(output, target) that returns
+            the mean over the batch.
+        data: ``(inputs, targets)`` or a re-iterable of such batches.
+
+    Raises:
+        DataError: if the data are not finite, empty, of unequal length, or do not fit the model or the loss.
+        ModelError: if the model is not a deterministic function of its parameters, or the loss not one of its output.
+
+    Example:
+        >>> model = nn.Linear(2, 1, dtype=torch.float64)
+        >>> x = torch.ones(4, 2, dtype=torch.float64)
+        >>> risk = EmpiricalRisk(model, "mse", (x, model(x).detach()))
+        >>> risk.value().item(), risk.gradient().shape, risk.hessian().shape
+        (0.0, torch.Size([3]), (3, 3))
+    """
+
+    def __init__(self, model: nn.Module, loss: Literal["mse", "cross_entropy"] | Loss, data: Any) -> None:
+        self.model = model
+        self.loss = as_loss(loss)
+        self.batches: Batches = data if isinstance(data, Batches) else as_batches(data)
+        output = check_model(model, self.batches)
+        check_loss(self.loss, output, next(iter(self.batches))[1])
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """θ by name: the model's trainable parameters, detached."""
+        return trainable_parameters(self.model)
+
+    @property
+    def size(self) -> int:
+        """The number M of parameters."""
+        return sum(tensor.numel() for tensor in self.parameters.values())
+
+    def outputs(self, params: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
+        """Yield the outputs f_θ(x_b), one batch after the other.
+
+        Args:
+            params: θ by name; the model's own when None.
+
+        Yields:
+            The output on each batch.
+        """
+        for inputs, _ in self.batches:
+            yield call_model(self.model, self.parameters if params is None else params, inputs)
+
+    def batch_value(self, params: Mapping[str, Tensor], batch: Batch) -> Float[Tensor, ""]:
+        """Return the mean loss on one batch, differentiable, as torch.func needs it.
+
+        Args:
+            params: θ by name.
+            batch: (inputs, targets).
+
+        Returns:
+            A scalar.
+        """
+        inputs, targets = batch
+        return self.loss(call_model(self.model, params, inputs), targets)
+
+    def terms(self, params: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Yield the terms (n_b / n) ℓ_b whose sum is the risk, differentiable, one batch after the other.
+
+        Args:
+            params: θ by name.
+
+        Yields:
+            A scalar for each batch.
+        """
+        for batch in self.batches:
+            yield self.batch_value(params, batch) * (batch_size(batch[0]) / self.batches.samples)
+
+    def value(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, ""]:
+        """Return R_S(θ).
+
+        Args:
+            params: θ by name; the model's own when None.
+
+        Returns:
+            A scalar in the parameters' dtype.
+        """
+        with torch.no_grad():
+            terms = list(self.terms(self._check(params)))
+        return torch.stack(terms).sum()
+
+    def gradient(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
+        """Return ∇R_S(θ) as one vector, zero for parameters that take no part.
+
+        Args:
+            params: θ by name; the model's own when None.
+
+        Returns:
+            The vector (M,), in the order of :attr:`parameters`.
+        """
+        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in self._check(params).items()}
+        total = torch.zeros_like(flatten(leaves).detach())
+        with torch.enable_grad():
+            for term in self.terms(leaves):
+                total += gradient_of(term, list(leaves.values()))
+        return total
+
+    def hessian(self, params: Mapping[str, Tensor] | None = None) -> Hessian:
+        """Return ∇²R_S(θ) as an operator.
+
+        Args:
+            params: θ by name; the model's own when None.
+
+        Returns:
+            The operator, (M, M).
+        """
+        return Hessian(self.terms, self._check(params))
+
+    def flatten(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
+        """Return θ as one vector.
+
+        Args:
+            params: θ by name; the model's own when None.
+
+        Returns:
+            The vector (M,).
+        """
+        return flatten(self._check(params))
+
+    def unflatten(self, vector: Float[Tensor, " M"]) -> dict[str, Tensor]:
+        """Return a vector of θ by name.
+
+        Args:
+            vector: (M,).
+
+        Returns:
+            θ by name.
+        """
+        return unflatten(vector, self.parameters)
+
+    def with_model(self, model: nn.Module) -> "EmpiricalRisk":
+        """Return the risk of another model on the same data with the same loss.
+
+        Args:
+            model: the other model.
+
+        Returns:
+            A new risk.
+        """
+        return EmpiricalRisk(model, self.loss, self.batches)
+
+    def at(self, params: Mapping[str, Tensor]) -> "EmpiricalRisk":
+        """Return the risk of a copy of the model that holds other parameters.
+
+        Args:
+            params: θ by name.
+
+        Returns:
+            A new risk; this one's model is untouched.
+        """
+        model = copy.deepcopy(self.model)
+        with torch.no_grad():
+            own = dict(model.named_parameters())
+            for name, tensor in self._check(params).items():
+                own[name].copy_(tensor)
+        return self.with_model(model)
+
+    def _check(self, params: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Return θ in the model's order, or raise if names or shapes do not fit."""
+        own = self.parameters
+        if params is None:
+            return own
+        given = {name: tuple(tensor.shape) for name, tensor in params.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        if given != wanted:
+            differing = sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name))
+            raise ModelError(
+                f"params must hold the model's trainable parameters by name, but {', '.join(differing)} differ: "
+                f"given {[given.get(name) for name in differing]}, wanted {[wanted.get(name) for name in differing]}."
+            )
+        return {name: params[name] for name in own}
