@@ -54,7 +54,7 @@ class LoadError(LiftscapeError, ValueError):
 
 
 def to_plain(value: Any) -> Any:
-    """Turn a value into what JSON can hold: tensors to lists, non-finite numbers to their names, modules to their class.
+    """Turn a value into what JSON can hold: tensors to lists, non-finite numbers to names, modules to their class.
 
     Args:
         value: any nesting of outcomes, dataclasses, mappings, sequences, tensors and scalars.

@@ -81,7 +81,7 @@ def _iterate(source: Any) -> Iterator[Batch]:
     for batch in [source] if _is_pair(source) else source:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor)):
             raise DataError(
-                f"each batch must be (inputs, targets) with a tensor of targets, but a {type(batch).__name__} was given."
+                f"each batch must be (inputs, targets) with a tensor of targets, but {type(batch).__name__} was given."
             )
         yield batch[0], batch[1]
 

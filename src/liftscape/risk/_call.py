@@ -1,6 +1,6 @@
 """The network as a pure function f_θ(x), and the checks that it is one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,7 +91,7 @@ def check_model(model: nn.Module, batches: Batches) -> Tensor:
                 call_model(model, params, inputs)
                 call_model(model, params, inputs)
             raise ModelError(
-                f"two evaluations differ at {_first_difference(runs)}, so the risk is not a function of the parameters; "
+                f"two evaluations differ at {_first_difference(runs)}, so the risk is no function of the parameters; "
                 "call model.eval() or remove the randomness."
             )
     return first
@@ -111,7 +111,7 @@ def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
 
 
 @contextmanager
-def _recorded_outputs(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+def _recorded_outputs(model: nn.Module) -> Generator[dict[str, list[Tensor]], None, None]:
     """Record every module's tensor outputs while the context lasts."""
     runs: dict[str, list[Tensor]] = {}
     handles = [
