@@ -1,0 +1,250 @@
+"""The parts of the embedding-principle study's result: plain frozen values, no tensors."""
+
+from dataclasses import dataclass
+
+from liftscape.outcomes import Outcome
+
+__all__ = [
+    "LiftedPoint",
+    "PathStudy",
+    "ShallowPoint",
+    "ShallowSearch",
+    "SmoothStudy",
+    "Spectrum",
+    "SplitStudy",
+    "TrainingLevel",
+    "TrainingStudy",
+]
+
+Counts = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Spectrum(Outcome):
+    """The Hessian's eigenvalues at one point, with what they certify.
+
+    Attributes:
+        label: what the point is.
+        kind: the certificate's verdict.
+        eigenvalues: in ascending order.
+        tolerance: eigenvalues within ±tolerance count as zero.
+        inertia: (n₋, n₀, n₊).
+        gradient_norm: ‖∇R‖.
+    """
+
+    label: str
+    kind: str
+    eigenvalues: tuple[float, ...]
+    tolerance: float
+    inertia: Counts
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class ShallowSearch(Outcome):
+    """What became of all starts for one shallow network.
+
+    Attributes:
+        network: activation and widths.
+        starts: number of random starts.
+        outcomes: number of starts for every status of the search.
+    """
+
+    network: str
+    starts: int
+    outcomes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ShallowPoint(Outcome):
+    """A critical point of a shallow network.
+
+    Attributes:
+        label: short name.
+        network: activation and widths.
+        role: where it stands among the points found for its network.
+        value: R.
+        hits: number of starts that reached it.
+        spectrum: eigenvalues, inertia, gradient norm and verdict.
+    """
+
+    label: str
+    network: str
+    role: str
+    value: float
+    hits: int
+    spectrum: Spectrum
+
+
+@dataclass(frozen=True)
+class LiftedPoint(Outcome):
+    """The certificate of one point of one lifted manifold.
+
+    Attributes:
+        point: label of the shallow critical point.
+        network: its network.
+        at: name of the affine map in front of which layers were inserted.
+        activation: the inserted activation.
+        layers: number of inserted layers.
+        widths: their widths.
+        sample: number of the point on its manifold, from 0.
+        slopes: slope of the affine piece of every inserted neuron.
+        output_gap: largest relative deviation of the outputs on the data.
+        gradient_norm: ‖∇R‖.
+        hessian_gap: ‖H' − JᵀHJ‖ / ‖H'‖.
+        predicted: the inertia that the chart predicts.
+        measured: the inertia of the dense Hessian.
+        margin: smallest counted |λ| over the tolerance.
+        decided: whether that margin is at least 10.
+        as_predicted: whether the measured inertia is the predicted one, or within its bounds.
+        dimension: dimension of the lifted manifold.
+        added_nullity: n₀ of the lifted point minus n₀ of the shallow one.
+        corank: corank of the chart's Jacobian.
+        piece_margin: distance of the closest sample from the end of its neuron's affine piece.
+        kink_margin: distance of the closest sample from a kink of any activation.
+        kind: the certificate's verdict.
+        tail: whether the pieces are affine tails, linear only up to a stated bound.
+    """
+
+    point: str
+    network: str
+    at: str
+    activation: str
+    layers: int
+    widths: tuple[int, ...]
+    sample: int
+    slopes: tuple[tuple[float, ...], ...]
+    output_gap: float
+    gradient_norm: float
+    hessian_gap: float
+    predicted: str
+    measured: Counts
+    margin: float
+    decided: bool
+    as_predicted: bool
+    dimension: int
+    added_nullity: int
+    corank: int
+    piece_margin: float
+    kink_margin: float
+    kind: str
+    tail: bool
+
+
+@dataclass(frozen=True)
+class PathStudy(Outcome):
+    """The loss along a path on a lifted manifold and on a line across it.
+
+    Attributes:
+        point: label of the shallow critical point.
+        activation: the inserted activation.
+        at: name of the affine map.
+        value: the shallow loss.
+        along: parameter of the path, from 0 to 1.
+        along_loss: loss at each point of the path.
+        along_distance: parameter distance from the start of the path.
+        across: signed parameter distance from the manifold.
+        across_loss: loss at each point of the line.
+    """
+
+    point: str
+    activation: str
+    at: str
+    value: float
+    along: tuple[float, ...]
+    along_loss: tuple[float, ...]
+    along_distance: tuple[float, ...]
+    across: tuple[float, ...]
+    across_loss: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainingLevel(Outcome):
+    """A shallow critical value, and how long the deeper networks stay at it.
+
+    Attributes:
+        point: label of the shallow critical point.
+        network: its network.
+        value: its loss.
+        kind: its verdict.
+        runs: number of runs that come within the tolerance of the value.
+        longest_stay: largest number of consecutive steps that a run stays there.
+    """
+
+    point: str
+    network: str
+    value: float
+    kind: str
+    runs: int
+    longest_stay: int
+
+
+@dataclass(frozen=True)
+class TrainingStudy(Outcome):
+    """Training losses of a deeper network from small random starts.
+
+    Attributes:
+        network: activation and widths.
+        steps: the recorded steps.
+        losses: for every run, the loss at each recorded step.
+        levels: the shallow critical values.
+        tolerance: relative distance that counts as being at a level.
+    """
+
+    network: str
+    steps: tuple[int, ...]
+    losses: tuple[tuple[float, ...], ...]
+    levels: tuple[TrainingLevel, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class SmoothStudy(Outcome):
+    """The approximate lift of a minimum through a smooth activation.
+
+    Attributes:
+        point: label of the shallow minimum.
+        at: name of the affine map.
+        activation: the inserted activation.
+        epsilons: sizes ε of the inserted input weights.
+        output_error: largest deviation of the outputs on the data.
+        gradient_norm: ‖∇R‖.
+        smallest_eigenvalue: smallest eigenvalue of the Hessian.
+        negative: number of negative eigenvalues.
+        error_slope: fitted slope of log output error against log ε.
+        gradient_slope: fitted slope of log gradient norm against log ε.
+        shallow_smallest: smallest eigenvalue at the shallow minimum.
+    """
+
+    point: str
+    at: str
+    activation: str
+    epsilons: tuple[float, ...]
+    output_error: tuple[float, ...]
+    gradient_norm: tuple[float, ...]
+    smallest_eigenvalue: tuple[float, ...]
+    negative: tuple[int, ...]
+    error_slope: float
+    gradient_slope: float
+    shallow_smallest: float
+
+
+@dataclass(frozen=True)
+class SplitStudy(Outcome):
+    """A minimum, the same minimum with one neuron split, and the split one lifted.
+
+    Attributes:
+        point: label of the shallow minimum.
+        at: name of the layer whose neuron is split.
+        neuron: its index.
+        share: share of its output that the copy takes.
+        output_gap: largest relative deviation of the outputs on the data after the split.
+        spectra: minimum, split, split and lifted.
+    """
+
+    point: str
+    at: str
+    neuron: int
+    share: float
+    output_gap: float
+    spectra: tuple[Spectrum, ...]
