@@ -1,0 +1,165 @@
+"""One name and one set of parameters for every spelling of an activation: module, function or Tensor method."""
+
+import copy
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftscape.outcomes import ActivationError
+
+__all__ = ["Kind", "as_module", "kind_of"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A pointwise activation: its canonical name and the parameters that shape it.
+
+    Attributes:
+        name: canonical lower-case name, such as ``"leaky_relu"``.
+        parameters: the parameters by torch's own names; a learnt slope may be a tensor with one entry a channel.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+# name: (module class, parameters by torch's names with torch's defaults, in the order of the functional form).
+_SPELLINGS: dict[str, tuple[type[nn.Module] | None, dict[str, Any]]] = {
+    "identity": (nn.Identity, {}),
+    "relu": (nn.ReLU, {}),
+    "relu6": (nn.ReLU6, {}),
+    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.01}),
+    "prelu": (nn.PReLU, {"weight": 0.25}),
+    "rrelu": (nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3, "training": False}),
+    "elu": (nn.ELU, {"alpha": 1.0}),
+    "selu": (nn.SELU, {}),
+    "celu": (nn.CELU, {"alpha": 1.0}),
+    "gelu": (nn.GELU, {"approximate": "none"}),
+    "hardtanh": (nn.Hardtanh, {"min_val": -1.0, "max_val": 1.0}),
+    "hardsigmoid": (nn.Hardsigmoid, {}),
+    "hardswish": (nn.Hardswish, {}),
+    "softshrink": (nn.Softshrink, {"lambd": 0.5}),
+    "hardshrink": (nn.Hardshrink, {"lambd": 0.5}),
+    "threshold": (nn.Threshold, {"threshold": None, "value": None}),
+    "softplus": (nn.Softplus, {"beta": 1.0, "threshold": 20.0}),
+    "tanh": (nn.Tanh, {}),
+    "sigmoid": (nn.Sigmoid, {}),
+    "silu": (nn.SiLU, {}),
+    "mish": (nn.Mish, {}),
+    "logsigmoid": (nn.LogSigmoid, {}),
+    "softsign": (nn.Softsign, {}),
+    "tanhshrink": (nn.Tanhshrink, {}),
+    "sin": (None, {}),
+    "cos": (None, {}),
+    "abs": (None, {}),
+    "clamp": (None, {"min": None, "max": None}),
+}
+_OTHER_NAMES = {
+    "clip": "clamp",
+    "absolute": "abs",
+    "swish": "silu",
+    "clamp_min": "clamp",
+    "clamp_max": "clamp",
+    "special_expit": "sigmoid",
+    "expit": "sigmoid",
+    "hard_tanh": "hardtanh",
+    "log_sigmoid": "logsigmoid",
+}
+_NOT_POINTWISE = {"GLU", "Softmax", "Softmin", "Softmax2d", "LogSoftmax", "MultiheadAttention"}
+_NOT_POINTWISE |= {"glu", "softmax", "softmin", "log_softmax", "gumbel_softmax", "scaled_dot_product_attention"}
+
+
+def kind_of(activation: Any, *args: Any, **kwargs: Any) -> Kind:
+    """Name an activation, whichever way it is spelt.
+
+    Args:
+        activation: an nn.Module, a function of torch or torch.nn.functional, or a Tensor method.
+        *args: the call's arguments after the input, for functions and methods.
+        **kwargs: the call's keyword arguments.
+
+    Returns:
+        Its canonical name and parameters.
+
+    Raises:
+        ActivationError: if it is not pointwise, or unknown, or random.
+
+    Example:
+        >>> kind_of(torch.nn.functional.leaky_relu, 0.2)
+        Kind(name='leaky_relu', parameters={'negative_slope': 0.2})
+    """
+    kind = _of_module(activation) if isinstance(activation, nn.Module) else _of_call(activation, args, kwargs)
+    if kind.name == "rrelu" and kind.parameters["training"]:
+        raise ActivationError("RReLU in training mode draws its slope at random; call eval() to fix it at the mean.")
+    return kind
+
+
+def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.Module]") -> nn.Module:
+    """Return a fresh module for an activation given as a module, a class or a name.
+
+    Args:
+        activation: an instance (copied), a class, a callable that makes one, or a name such as ``"leaky_relu"``.
+
+    Returns:
+        A new module.
+
+    Raises:
+        ActivationError: if the name is unknown, with the nearest one offered.
+
+    Example:
+        >>> as_module("elu")
+        ELU(alpha=1.0)
+    """
+    if isinstance(activation, nn.Module):
+        return copy.deepcopy(activation)
+    if callable(activation):
+        return activation()
+    name = _OTHER_NAMES.get(activation.lower(), activation.lower())
+    for candidate in (name, name.replace("_", "")):
+        module = _SPELLINGS.get(candidate, (None, {}))[0]
+        if module is not None and candidate != "threshold":
+            return module()
+    known = sorted(key for key, (module, _) in _SPELLINGS.items() if module is not None and key != "threshold")
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."
+    raise ActivationError(f"no activation is called {activation!r}; {hint}")
+
+
+def _of_module(module: nn.Module) -> Kind:
+    """Name a module by its class."""
+    for name, (known, defaults) in _SPELLINGS.items():
+        if known is not None and (type(module) is known or type(module).forward is known.forward):
+            return Kind(name, {key: getattr(module, key) for key in defaults})
+    raise _unknown(type(module).__name__)
+
+
+def _of_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Kind:
+    """Name a function or method by its name, with arguments bound to the table's parameters."""
+    spelt = getattr(function, "__name__", str(function))
+    if spelt in _SPELLINGS and function is not None and spelt != "identity":
+        name = spelt
+    else:
+        stem = spelt.removesuffix("_").lstrip("_")
+        name = _OTHER_NAMES.get(stem, stem)
+    if name not in _SPELLINGS or not _is_torch(function):
+        raise _unknown(spelt)
+    defaults = _SPELLINGS[name][1]
+    order = ["max", "min"] if spelt.startswith("clamp_max") else list(defaults)
+    given = {key: value for key, value in (dict(zip(order, args, strict=False)) | kwargs).items() if key in defaults}
+    return Kind(name, defaults | given)
+
+
+def _is_torch(function: Any) -> bool:
+    """Tell torch's own callables from a user's function of the same name."""
+    owner = getattr(function, "__module__", None) or getattr(getattr(function, "__objclass__", None), "__module__", "")
+    return str(owner).startswith("torch") or getattr(function, "__objclass__", None) in {Tensor, torch._C.TensorBase}
+
+
+def _unknown(name: str) -> ActivationError:
+    """Say that an activation is not pointwise, or not known."""
+    if name in _NOT_POINTWISE:
+        return ActivationError(f"{name} is not pointwise, so it has no affine pieces; choose a pointwise activation.")
+    return ActivationError(f"{name} is not an activation whose affine pieces are known; use one of torch.nn's own.")
