@@ -1,0 +1,117 @@
+"""The features that reach affine maps, streamed batch by batch and never kept."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.outcomes import DataError, SiteError
+from liftscape.risk import call_model, trainable_parameters
+
+__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_outputs"]
+
+
+def iterate_inputs(inputs: Any) -> Iterator[Any]:
+    """Yield batches of inputs from a tensor, an (inputs, targets) pair, or a re-iterable of either.
+
+    Args:
+        inputs: a tensor or mapping (one batch), a pair, or a re-iterable of batches or pairs.
+
+    Yields:
+        The inputs of each batch.
+
+    Raises:
+        DataError: if the source can be read only once.
+    """
+    if isinstance(inputs, (Tensor, Mapping)):
+        yield inputs
+    elif isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], Tensor):
+        yield inputs[0]
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, Iterator):
+        for batch in inputs:
+            yield batch[0] if isinstance(batch, (tuple, list)) else batch
+    else:
+        raise DataError(
+            f"inputs must be a tensor, (inputs, targets) or a re-iterable of batches, but {type(inputs).__name__} "
+            "was given."
+        )
+
+
+def first_batch(inputs: Any) -> Any:
+    """Return the inputs of the first batch.
+
+    Args:
+        inputs: as for :func:`iterate_inputs`.
+
+    Returns:
+        One batch.
+
+    Raises:
+        DataError: if there is none.
+    """
+    for batch in iterate_inputs(inputs):
+        return batch
+    raise DataError("inputs hold no batch; give at least one.")
+
+
+def stream_features(
+    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Float[Tensor, "rows features"]], None]
+) -> None:
+    """Hand the features that reach each named module to a receiver, call by call, over all batches.
+
+    The model runs in its own mode, with copies of its buffers, and is left as it was.
+
+    Args:
+        model: any module.
+        names: modules whose first argument is wanted.
+        inputs: as for :func:`iterate_inputs`.
+        receive: called with the name and the features as rows.
+
+    Raises:
+        SiteError: if a module is never called.
+    """
+    _stream(model, names, inputs, receive, outputs=False)
+
+
+def stream_outputs(
+    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Float[Tensor, "rows features"]], None]
+) -> None:
+    """Hand the outputs of each named module to a receiver, call by call, over all batches.
+
+    Args:
+        model: any module.
+        names: modules whose output is wanted.
+        inputs: as for :func:`iterate_inputs`.
+        receive: called with the name and the outputs as rows.
+
+    Raises:
+        SiteError: if a module is never called.
+    """
+    _stream(model, names, inputs, receive, outputs=True)
+
+
+def _stream(
+    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Tensor], None], outputs: bool
+) -> None:
+    """Run all batches with hooks on the named modules."""
+    seen: set[str] = set()
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.add(name)
+            tensor = output if outputs else args[0]
+            receive(name, tensor.detach().reshape(-1, tensor.shape[-1]))
+
+        return hook
+
+    with ExitStack() as stack, torch.no_grad():
+        for name in names:
+            stack.callback(model.get_submodule(name).register_forward_hook(hook_of(name)).remove)
+        for batch in iterate_inputs(inputs):
+            call_model(model, trainable_parameters(model), batch)
+    for name in names:
+        if name not in seen:
+            raise SiteError(f"module '{name}' is never called on these inputs, so no features reach it.")

@@ -1,0 +1,150 @@
+"""Where in a module an affine map sits, what feeds it, what follows it, and why it is no site where it is none."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from liftscape.outcomes import Outcome, SiteError
+from liftscape.sites._features import first_batch
+from liftscape.sites._trace import Trace, trace_call
+
+__all__ = ["Site", "find_sites", "require_site"]
+
+
+@dataclass(frozen=True)
+class Site(Outcome):
+    """An affine map z = W h + b of a module.
+
+    Attributes:
+        name: the module's name, the first one where it has several.
+        kind: ``"linear"``.
+        in_features: number of features h.
+        out_features: number of outputs z.
+        bias: whether there is a b.
+        calls: how often it is called in one forward pass.
+        feature_source: the module or function that makes h; ``"input"`` for the model's own input.
+        activation: the module or function that reads z first; ``"output"`` where z is the model's output.
+        refusal: why no layer can be inserted here so that criticality is kept; None where one can.
+    """
+
+    name: str
+    kind: str
+    in_features: int
+    out_features: int
+    bias: bool
+    calls: int
+    feature_source: str
+    activation: str
+    refusal: str | None
+
+
+def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
+    """Name every affine map of a module with its feature source and following activation, by one forward pass.
+
+    Source: Bai et al. 2022 (arXiv 2205.13283), the hypotheses of the lifting (theory 3).
+
+    Args:
+        model: any module; it is left as it was.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, of which the first is used.
+
+    Returns:
+        One site for each Linear module, in the order of the module tree.
+
+    Example:
+        >>> import torch
+        >>> sites = find_sites(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), torch.zeros(1, 2))
+        >>> [(site.name, site.feature_source, site.activation) for site in sites]
+        [('0', 'input', '1'), ('2', '1', 'output')]
+    """
+    trace = trace_call(model, first_batch(inputs))
+    return tuple(
+        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    )
+
+
+def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
+    """Return the named site, or raise with the reason why it is none.
+
+    Args:
+        model: any module.
+        name: a module's name; any of its names where it has several.
+        inputs: as for :func:`find_sites`.
+
+    Returns:
+        The site.
+
+    Raises:
+        SiteError: if there is no such module (the nearest name is offered) or no layer can be inserted there.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    sites = find_sites(model, inputs)
+    if name not in modules:
+        nearest = difflib.get_close_matches(name, [site.name for site in sites], n=1, cutoff=0.3)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"its affine maps are {[site.name for site in sites]}."
+        raise SiteError(f"{type(model).__name__} has no module called '{name}'; {hint}")
+    for site in sites:
+        if model.get_submodule(site.name) is modules[name]:
+            if site.refusal:
+                raise SiteError(f"no layer can be inserted at '{name}': {site.refusal}")
+            return site
+    raise SiteError(
+        f"'{name}' is a {type(modules[name]).__name__}, not an affine map; choose one of "
+        f"{[site.name for site in sites if site.refusal is None]}."
+    )
+
+
+def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
+    """Describe one Linear module."""
+    calls = [event for event in trace.events if event.function is module]
+    source = trace.maker(calls[0].reads[0]) if calls else None
+    readers = trace.readers(calls[0].makes[0]) if calls else []
+    if not calls:
+        follower = "never called"
+    elif readers:
+        follower = readers[0].name
+    else:
+        follower = "output"
+    return Site(
+        name,
+        "linear",
+        module.in_features,
+        module.out_features,
+        module.bias is not None,
+        len(calls),
+        source.name if source else "input",
+        follower,
+        _refusal(model, module, len(calls)),
+    )
+
+
+def _refusal(model: nn.Module, module: nn.Linear, calls: int) -> str | None:
+    """Say which hypothesis of the lifting fails, if one does."""
+    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+        return (
+            "its weight is reparametrised (a parametrization, spectral or weight norm, or a mask); remove that first."
+        )
+    if type(module).forward is not nn.Linear.forward:
+        return f"{type(module).__name__} has a forward of its own; replace it by a plain Linear."
+    other = _tied_to(model, module)
+    if other:
+        return f"its parameters are tied to '{other}', so the gradient of one map alone need not vanish; untie them."
+    frozen = [name for name, tensor in module.named_parameters() if not tensor.requires_grad]
+    if frozen:
+        return f"its {' and '.join(frozen)} is frozen, so its gradient need not vanish; set requires_grad."
+    if not calls:
+        return "it is never called as a module on these inputs; its weights are used by other means or not at all."
+    return None
+
+
+def _tied_to(model: nn.Module, module: nn.Linear) -> str | None:
+    """Return the full name of a parameter of another module that is one of this module's."""
+    own: set[int] = {id(parameter) for parameter in module.parameters()}
+    for name, other in model.named_modules():
+        if other is not module:
+            for key, parameter in other._parameters.items():
+                if isinstance(parameter, Tensor) and id(parameter) in own:
+                    return f"{name}.{key}" if name else key
+    return None

@@ -1,0 +1,141 @@
+"""What calls what in one forward pass: modules and functional calls alike, by the identity of the tensors they pass."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from liftscape.risk import call_model, trainable_parameters
+
+__all__ = ["Event", "Trace", "trace_call"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One call of a leaf module, or of a function outside every leaf module.
+
+    Attributes:
+        name: the module's name, or the function's.
+        function: the module or function itself.
+        reads: identities of the tensors read.
+        makes: identities of the tensors made.
+        arguments: the call's further positional arguments, for a function.
+        keywords: the call's keyword arguments, for a function.
+    """
+
+    name: str
+    function: Any
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_module(self) -> bool:
+        """Whether a module was called."""
+        return isinstance(self.function, nn.Module)
+
+
+@dataclass
+class Trace:
+    """The events of one forward pass in their order.
+
+    Attributes:
+        events: the calls.
+        outputs: identities of the tensors that the model returned.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    outputs: tuple[int, ...] = ()
+
+    def readers(self, tensor: int) -> list[Event]:
+        """Return the events that read a tensor.
+
+        Args:
+            tensor: its identity.
+
+        Returns:
+            The events in their order.
+        """
+        return [event for event in self.events if tensor in event.reads]
+
+    def maker(self, tensor: int) -> Event | None:
+        """Return the event that made a tensor.
+
+        Args:
+            tensor: its identity.
+
+        Returns:
+            The last such event, or None for an input of the model.
+        """
+        return next((event for event in reversed(self.events) if tensor in event.makes), None)
+
+
+class _Recorder(TorchFunctionMode):
+    """Records functions that are called outside leaf modules; keeps tensors alive so that identities stay unique."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self.alive: list[Any] = []
+        self.inside = 0
+
+    def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
+        """Append one event."""
+        self.alive.append((reads, makes))
+        self.trace.events.append(Event(name, function, _identities(reads), _identities(makes), arguments, keywords))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not self.inside and _identities(result):
+            self.record(getattr(func, "__name__", str(func)), func, (args, kwargs), result, *args[1:], **kwargs)
+        return result
+
+
+def trace_call(model: nn.Module, inputs: Any) -> Trace:
+    """Run the model once on one batch and record its calls; the model is left as it was.
+
+    Args:
+        model: any module.
+        inputs: one batch of inputs.
+
+    Returns:
+        The events.
+    """
+    recorder = _Recorder()
+    with _leaf_hooks(model, recorder), recorder:
+        output = call_model(model, trainable_parameters(model), inputs)
+    recorder.trace.outputs = _identities(output)
+    return recorder.trace
+
+
+def _identities(value: Any) -> tuple[int, ...]:
+    """Return the identities of the tensors in a nesting."""
+    return tuple(id(leaf) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+@contextmanager
+def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Record calls of modules without children while the context lasts."""
+
+    def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
+        recorder.inside += 1
+
+    def leave(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            recorder.inside -= 1
+            recorder.record(name, module, (args, kwargs), output)
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if name and next(module.children(), None) is None:
+                stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(leave(name), with_kwargs=True).remove)
+        yield
