@@ -7,8 +7,6 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Any, get_args
 
-from liftscape.outcomes import LoadError
-
 __all__ = [
     "EmbeddingPrincipleConfig",
     "LiftsConfig",
@@ -158,7 +156,8 @@ def load_config(path: Path | None = None) -> EmbeddingPrincipleConfig:
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise LoadError(f"the settings of the study cannot be read from {path}: {error}.") from error
+        refusal = _refusal(f"the settings of the study cannot be read from {path}: {error}.")
+        raise refusal from error
     return _typed(EmbeddingPrincipleConfig, given, path.name)
 
 
@@ -167,7 +166,7 @@ def _typed(wanted: Any, given: Any, where: str) -> Any:
     if isinstance(wanted, type) and dataclasses.is_dataclass(wanted) and isinstance(given, dict):
         fields = {field.name: field.type for field in dataclasses.fields(wanted)}
         if fields.keys() != given.keys():
-            raise LoadError(
+            raise _refusal(
                 f"{where} must hold exactly the settings {', '.join(fields)}, but "
                 f"{', '.join(sorted(fields.keys() ^ given.keys()))} are missing or unknown."
             )
@@ -177,5 +176,12 @@ def _typed(wanted: Any, given: Any, where: str) -> Any:
     if wanted is float and type(given) is int:
         return float(given)
     if type(given) is not wanted:
-        raise LoadError(f"{where} must be of type {wanted}, but {given!r} was given.")
+        raise _refusal(f"{where} must be of type {wanted}, but {given!r} was given.")
     return given
+
+
+def _refusal(sentence: str) -> Exception:
+    """Return the error; its home imports torch, which reading settings must not need."""
+    from liftscape.outcomes import LoadError
+
+    return LoadError(sentence)
