@@ -1,6 +1,6 @@
 """What calls what in one forward pass: modules and functional calls alike, by the identity of the tensors they pass."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +120,7 @@ def _identities(value: Any) -> tuple[int, ...]:
 
 
 @contextmanager
-def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, None]:
     """Record calls of modules without children while the context lasts."""
 
     def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
