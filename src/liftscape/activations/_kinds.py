@@ -130,9 +130,11 @@ def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.M
 
 def _of_module(module: nn.Module) -> Kind:
     """Name a module by its class."""
-    for name, (known, defaults) in _SPELLINGS.items():
-        if known is not None and (type(module) is known or type(module).forward is known.forward):
-            return Kind(name, {key: getattr(module, key) for key in defaults})
+    # A subclass may share its parent's forward, as ReLU6 does Hardtanh's: the nearest class in the table counts.
+    for ancestor in type(module).__mro__:
+        for name, (known, defaults) in _SPELLINGS.items():
+            if known is ancestor and type(module).forward is ancestor.forward:
+                return Kind(name, {key: getattr(module, key) for key in defaults})
     raise _unknown(type(module).__name__)
 
 

@@ -1,1 +1,21 @@
-"""embedding."""
+"""Embeddings of a network in deeper and wider ones: lifts, splits, null neurons, and the manifold of lifts."""
+
+from liftscape.embedding._chart import Chart, ComposedChart, DepthChart
+from liftscape.embedding._depth import LiftedSite, lift
+from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._fibre import fibre_block
+from liftscape.embedding._manifold import LiftedManifold, Membership
+from liftscape.embedding._prediction import InertiaPrediction
+
+__all__ = [
+    "Chart",
+    "ComposedChart",
+    "DepthChart",
+    "Embedding",
+    "InertiaPrediction",
+    "LiftedManifold",
+    "LiftedSite",
+    "Membership",
+    "fibre_block",
+    "lift",
+]

@@ -1,0 +1,105 @@
+"""Choosing widths, activation and affine pieces of inserted layers, and refusing what cannot keep criticality."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from liftscape.activations import AffinePiece, affine_pieces, affine_tails, as_module, kind_of
+from liftscape.outcomes import ActivationError, EmbeddingError
+from liftscape.sites import Site, first_batch, trace_call
+
+__all__ = ["choose_activation", "choose_pieces", "choose_widths"]
+
+
+def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None) -> list[int]:
+    """Return the widths of the inserted layers, or raise if one is below the rank of W."""
+    widths = [rank + 1] if width is None else [width] if isinstance(width, int) else list(width)
+    if not widths or min(widths) < max(rank, 1):
+        raise EmbeddingError(
+            f"a layer in front of '{site.name}' needs at least rank W = {max(rank, 1)} neurons (W is "
+            f"{site.out_features} × {site.in_features}), but width {width} was given."
+        )
+    return widths
+
+
+def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
+    """Return a copy of the activation that follows the site, or precedes it, or ReLU, whichever can be lifted first."""
+    trace = trace_call(model, first_batch(inputs))
+    events = {event.name: event for event in trace.events}
+    for name in (site.activation, site.feature_source):
+        event = events.get(name)
+        if event is None:
+            continue
+        try:
+            if event.is_module:
+                kind_of(event.function)
+                candidate = as_module(event.function)
+            else:
+                candidate = as_module(kind_of(event.function, *event.arguments, **event.keywords).name)
+            if isinstance(candidate, nn.Identity):
+                continue
+            if any(piece.alive for piece in (*affine_pieces(candidate, channel=0), *affine_tails(candidate))):
+                return candidate
+        except ActivationError:
+            continue
+    return nn.ReLU()
+
+
+def choose_pieces(
+    sigma: nn.Module, width: int, rank: int, site: Site, pieces: Sequence[int] | None, dtype: torch.dtype
+) -> list[AffinePiece]:
+    """Return one piece for each neuron: those asked for, else the alive exact pieces in turn, else the alive tail."""
+    per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
+    if pieces is None:
+        alive = [[piece for piece in own if piece.alive] for own in per_neuron]
+        if not all(alive):
+            raise ActivationError(
+                f"{sigma} has no affine piece with a slope other than 0, so no exact lift in front of '{site.name}' "
+                "exists; choose ReLU, ELU or GELU, or use approximate_lift."
+            )
+        if not site.bias:
+            alive = [[piece for piece in own if _through_zero(piece)] for own in alive]
+        if not all(alive):
+            raise EmbeddingError(
+                f"'{site.name}' has no bias, so a lift needs pieces through 0 (σ(t) = λt around t = 0), and {sigma} "
+                "has none; give the map a bias, or choose Identity or Hardtanh."
+            )
+        chosen = [own[j % len(own)] for j, own in enumerate(alive)]
+    else:
+        for j, own in enumerate(per_neuron):
+            wanted = pieces[j % len(pieces)]
+            if not 0 <= wanted < len(own):
+                raise EmbeddingError(
+                    f"piece {wanted} was asked for neuron {j}, but {sigma} has the pieces 0..{len(own) - 1}; "
+                    "number them from the left."
+                )
+        chosen = [own[pieces[j % len(pieces)]] for j, own in enumerate(per_neuron)]
+        if not site.bias and not all(_through_zero(piece) for piece in chosen):
+            raise EmbeddingError(
+                f"'{site.name}' has no bias, so only pieces through 0 keep criticality; choose others."
+            )
+    living = sum(piece.alive for piece in chosen)
+    if living < rank:
+        raise EmbeddingError(
+            f"a layer in front of '{site.name}' needs at least rank W = {rank} neurons on pieces with a slope other "
+            f"than 0, but {living} of {width} are; widen it or choose other pieces."
+        )
+    return chosen
+
+
+def _available(sigma: nn.Module, channel: int, dtype: torch.dtype) -> list[AffinePiece]:
+    """Return the exact pieces of one neuron, or its tails where no exact piece is alive."""
+    exact = affine_pieces(sigma, channel=channel)
+    if isinstance(sigma, nn.PReLU) and sigma.weight.requires_grad:
+        # On the other side the learnt slope itself would have a gradient.
+        exact = exact[-1:]
+    if any(piece.alive for piece in exact):
+        return list(exact)
+    return [*affine_tails(sigma, dtype=dtype), *exact]
+
+
+def _through_zero(piece: AffinePiece) -> bool:
+    """Tell whether σ(t) = λt on a neighbourhood of 0."""
+    return piece.lower < 0 < piece.upper and piece.intercept == 0

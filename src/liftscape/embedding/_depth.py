@@ -1,0 +1,247 @@
+"""Critical lifting in depth: inserting linearized layers in front of affine maps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftscape.activations import AffinePiece, as_module
+from liftscape.embedding._chart import ComposedChart, DepthChart, InsertedLayer
+from liftscape.embedding._choose import choose_activation, choose_pieces, choose_widths
+from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
+from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
+from liftscape.embedding._prediction import DepthLaw
+from liftscape.outcomes import Outcome
+from liftscape.risk import trainable_parameters
+from liftscape.sites import Site, copy_with, require_site, stream_features
+
+__all__ = ["LiftedSite", "lift"]
+
+
+@dataclass(frozen=True)
+class LiftedSite(Outcome):
+    """What was inserted at one affine map.
+
+    Attributes:
+        name: the map's name in the smaller network.
+        widths: neurons of each inserted layer.
+        rank: rank of W.
+        singular_values: of W.
+        pieces: of each inserted layer, neuron by neuron.
+        margin: smallest distance of a pre-activation to an end of its piece, on the data.
+        bound: largest deviation of σ from its line; 0.0 for exact pieces.
+    """
+
+    name: str
+    widths: tuple[int, ...]
+    rank: int
+    singular_values: tuple[float, ...]
+    pieces: tuple[tuple[AffinePiece, ...], ...]
+    margin: float
+    bound: float
+
+
+def lift(
+    model: "nn.Module | Embedding",
+    at: str | Sequence[str],
+    inputs: Any,
+    width: int | Sequence[int] | None = None,
+    activation: "nn.Module | type[nn.Module] | str | None" = None,
+    generator: torch.Generator | None = None,
+    pieces: Sequence[int] | None = None,
+    margin: float = 0.25,
+) -> Embedding:
+    """Insert layers u = σ(A h + c) in front of z = W h + b so that outputs on S and criticality are kept.
+
+    z = B u + d with BΛA = W and B(Λc + μ) + d = b, where every inserted neuron stays on one affine piece
+    σ(t) = λt + μ for all samples of S. If ∇R_S(θ) = 0 then ∇R_S(θ′) = 0, and H′ = JᵀHJ.
+
+    Source: Bai et al. 2022 (arXiv 2205.13283), critical lifting; theory 3 and T1–T4.
+
+    Args:
+        model: any module, or an embedding to be lifted further; it is left as it was.
+        at: name of a Linear, or several names.
+        inputs: S: a tensor, (inputs, targets), or a re-iterable of batches; read once for each site.
+        width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None.
+        activation: module, class or name; when None that which follows the site, or precedes it, or ReLU. Without an
+            alive affine piece, the affine tail is used, with its bound as evidence.
+        generator: source of randomness, on the CPU; seed 0 when None.
+        pieces: for each neuron (cycled), the number of its piece from the left; all alive pieces in turn when None.
+        margin: distance to the ends as a share of the range of the pre-activations.
+
+    Returns:
+        The embedding: new network, chart, manifold, evidence.
+
+    Raises:
+        SiteError: if there is no such map, or a hypothesis of criticality fails there (it says which).
+        EmbeddingError: if the width is below the rank of W, or no lift without bias exists.
+        ActivationError: if the activation has no alive piece and no tail, as tanh.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+        >>> x = torch.randn(10, 2, dtype=torch.float64)
+        >>> deeper = lift(net, at="2", inputs=x, width=4, activation="elu")
+        >>> bool((deeper.model(x) - net(x)).abs().max() < 1e-12)
+        True
+    """
+    draws = generator or torch.Generator().manual_seed(0)
+    names = [at] if isinstance(at, str) else list(at)
+    embedding = model if isinstance(model, Embedding) else None
+    network = embedding.model if embedding else model
+    assert isinstance(network, nn.Module)
+    for name in names:
+        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin)
+        embedding = step if embedding is None else _compose(embedding, step, name)
+        network = embedding.model
+    assert embedding is not None
+    return embedding
+
+
+def _lift_one(
+    model: nn.Module,
+    name: str,
+    inputs: Any,
+    width: int | Sequence[int] | None,
+    activation: Any,
+    generator: torch.Generator,
+    pieces: Sequence[int] | None,
+    margin: float,
+) -> Embedding:
+    """Lift one site by one or several layers."""
+    site = require_site(model, name, inputs)
+    linear = model.get_submodule(site.name)
+    assert isinstance(linear, nn.Linear)
+    weight = linear.weight.detach().to("cpu", torch.float64)
+    widths = choose_widths(site, numerical_rank(weight), width)
+    sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
+    chosen = [choose_pieces(sigma, k, numerical_rank(weight), site, pieces, linear.weight.dtype) for k in widths]
+    drawn = lambda source: _insert(model, site, linear, weight, inputs, sigma, chosen, source, margin)
+    lifted = drawn(generator)
+
+    layers = tuple(
+        OccupiedLayer(_name(site.name, f"A{_count(i)}"), _name(site.name, f"activation{_count(i)}"), tuple(own))
+        for i, own in enumerate(chosen)
+    )
+    chart = DepthChart(
+        site.name,
+        tuple(InsertedLayer(layer.name, *_lines(layer.pieces)) for layer in layers),
+        _name(site.name, "B"),
+        tuple(trainable_parameters(model)),
+    )
+    base = copy_with(model, {})
+    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)
+    manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)
+    params = trainable_parameters(lifted)
+    law = DepthLaw(chart.corank(params), chart.added_parameters(params))
+    evidence = LiftedSite(
+        site.name,
+        tuple(widths),
+        numerical_rank(weight),
+        tuple(torch.linalg.svdvals(weight).tolist()),
+        tuple(tuple(own) for own in chosen),
+        manifold.margin(),
+        max(piece.bound for own in chosen for piece in own),
+    )
+    return Embedding(lifted, base, (evidence,), chart, law, manifold)
+
+
+def _insert(
+    model: nn.Module,
+    site: Site,
+    linear: nn.Linear,
+    weight: Tensor,
+    inputs: Any,
+    sigma: nn.Module,
+    chosen: list[list[AffinePiece]],
+    generator: torch.Generator,
+    margin: float,
+) -> nn.Module:
+    """Draw one point of the manifold and put it in the place of the map."""
+    slopes, intercepts = zip(*(_lines(own) for own in chosen), strict=True)
+    frames, last = draw_frames(weight, [len(own) for own in chosen], [slope != 0 for slope in slopes], generator)
+    divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
+    low, high = _extrema(model, site, inputs, frames, divisors)
+
+    block: dict[str, nn.Module] = {}
+    scale_before = torch.ones(weight.shape[1], dtype=torch.float64)
+    constant = torch.zeros(weight.shape[1], dtype=torch.float64)
+    for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
+        scale, bias = place_on_pieces(low[i], high[i], own, margin)
+        A = (scale / divisor)[:, None] * frame.P / scale_before
+        c = bias - A @ constant if site.bias else None
+        block[f"A{_count(i)}"] = _linear(linear, A, c)
+        block[f"activation{_count(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
+        constant = slope * bias + intercepts[i]
+        scale_before = torch.where(slope != 0, scale, 1.0)
+    B = last / scale_before
+    d = linear.bias.detach().to("cpu", torch.float64) - B @ constant if site.bias else None
+    block["B"] = _linear(linear, B, d)
+    inserted = nn.Sequential()
+    for key, module in block.items():
+        inserted.add_module(key, module)
+    return copy_with(model, {site.name: inserted})
+
+
+def _extrema(
+    model: nn.Module, site: Site, inputs: Any, frames: list[Frame], divisors: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
+    maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
+    low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
+    high = -low
+
+    def receive(_name: str, h: Tensor) -> None:
+        values = h.double() @ maps.to(h.device).T
+        torch.minimum(low, values.amin(dim=0).cpu(), out=low)
+        torch.maximum(high, values.amax(dim=0).cpu(), out=high)
+
+    stream_features(model, [site.name], inputs, receive)
+    widths = [len(divisor) for divisor in divisors]
+    return list(low.split(widths)), list(high.split(widths))
+
+
+def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
+    """Return the embedding of an embedding: charts compose, and the first one's layers keep their pieces."""
+    assert first.lifted is not None
+    assert second.lifted is not None
+    earlier = first.lifted
+    # A layer in front of which another was inserted makes its pre-activations in that one's B.
+    kept = tuple(
+        OccupiedLayer(_name(layer.name, "B") if layer.name == at else layer.name, layer.activation, layer.pieces)
+        for layer in earlier.layers
+    )
+    chart = ComposedChart(second.chart, first.chart)
+    params = trainable_parameters(second.model)
+    law = DepthLaw(chart.corank(params), chart.added_parameters(params))
+    manifold = LiftedManifold(
+        second.model, first.base, chart, (*kept, *second.lifted.layers), second.lifted.inputs, second.lifted.redraw
+    )
+    return Embedding(second.model, first.base, (*first.sites, *second.sites), chart, law, manifold)
+
+
+def _linear(like: nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Return a Linear on the device and in the dtype of another, with the given values."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.to(like.weight.device, like.weight.dtype).contiguous())
+    if bias is not None:
+        made.bias = nn.Parameter(bias.to(like.weight.device, like.weight.dtype))
+    return made
+
+
+def _lines(pieces: Sequence[AffinePiece]) -> tuple[Tensor, Tensor]:
+    """Return λ and μ of the pieces, (k,) each, float64."""
+    slope = torch.tensor([piece.slope for piece in pieces], dtype=torch.float64)
+    return slope, torch.tensor([piece.intercept for piece in pieces], dtype=torch.float64)
+
+
+def _count(index: int) -> str:
+    """Return "" for the first layer, "2" for the second, and so on."""
+    return "" if index == 0 else str(index + 1)
+
+
+def _name(module: str, child: str) -> str:
+    """Return the full name of a child."""
+    return f"{module}.{child}" if module else child

@@ -1,0 +1,112 @@
+"""Drawing the factors of a lift: a chain of linear maps whose product is W, each on its affine pieces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.activations import AffinePiece
+
+__all__ = ["Frame", "draw_frames", "numerical_rank", "place_on_pieces"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A layer before it is placed on its pieces: P = ΛA with orthonormal rows or columns.
+
+    Attributes:
+        P: (k, features of the layer before).
+        onto_input: (k, m_in), the product of this and all earlier frames.
+    """
+
+    P: Float[Tensor, "k m"]
+    onto_input: Float[Tensor, "k m_in"]
+
+
+def numerical_rank(weight: Float[Tensor, "m_out m_in"]) -> int:
+    """Return the number of singular values above max(m)·eps·σ₁.
+
+    Args:
+        weight: (m_out, m_in).
+
+    Returns:
+        The rank.
+    """
+    return int(torch.linalg.matrix_rank(weight))
+
+
+def draw_frames(
+    weight: Float[Tensor, "m_out m_in"], widths: Sequence[int], alive: Sequence[Tensor], generator: torch.Generator
+) -> tuple[list[Frame], Float[Tensor, "m_out k"]]:
+    """Draw P_1 … P_L with orthonormal rows or columns and B with B P_L … P_1 = W.
+
+    Args:
+        weight: W, float64.
+        widths: k_1 … k_L.
+        alive: for each layer, which neurons have λ ≠ 0, as booleans (k_i,).
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        The frames, and the outgoing factor B in the frames' coordinates.
+    """
+    frames: list[Frame] = []
+    onto_input = torch.eye(weight.shape[1], dtype=weight.dtype)
+    remaining = weight
+    for width, neurons in zip(widths, alive, strict=True):
+        frame = torch.zeros(width, onto_input.shape[0], dtype=weight.dtype)
+        frame[neurons] = _frame(remaining, int(neurons.sum()), generator)
+        # A dead neuron's input is free: it is cut off by λ = 0.
+        dead = torch.randn(width, onto_input.shape[0], generator=generator, dtype=weight.dtype) / width**0.5
+        placed = torch.where(neurons[:, None], frame, dead)
+        frames.append(Frame(placed, placed @ onto_input))
+        onto_input = frame @ onto_input
+        remaining = remaining @ torch.linalg.pinv(frame)
+    free = torch.randn(remaining.shape, generator=generator, dtype=weight.dtype)
+    last = torch.where(alive[-1][:, None], frames[-1].P, 0.0)
+    scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
+    outside = torch.eye(widths[-1], dtype=weight.dtype) - last @ torch.linalg.pinv(last)
+    return frames, remaining + scale * free @ outside
+
+
+def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:
+    """Return (width, m) with orthonormal rows or columns, whose row space holds that of the weight."""
+    m = weight.shape[1]
+    if width >= m:
+        return torch.linalg.qr(torch.randn(width, m, generator=generator, dtype=weight.dtype))[0]
+    rank = numerical_rank(weight)
+    rows = torch.linalg.svd(weight)[2][:rank]
+    extra = torch.randn(width - rank, m, generator=generator, dtype=weight.dtype)
+    span = torch.linalg.qr(torch.cat([rows, extra]).T)[0].T
+    turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=weight.dtype))[0]
+    return turn @ span
+
+
+def place_on_pieces(
+    minimum: Float[Tensor, " k"], maximum: Float[Tensor, " k"], pieces: Sequence[AffinePiece], margin: float
+) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Return scales s and biases c so that s·t + c lies in its piece for all t between minimum and maximum.
+
+    Args:
+        minimum: smallest value of each neuron before placing.
+        maximum: largest value.
+        pieces: the neurons' pieces.
+        margin: distance to the ends as a share of the range (half-lines) or of the piece (bounded ones).
+
+    Returns:
+        s and c, (k,) each; s = 1 on half-lines.
+    """
+    scales, biases = torch.ones_like(minimum), torch.zeros_like(minimum)
+    for j, piece in enumerate(pieces):
+        low, high = float(minimum[j]), float(maximum[j])
+        spread = max(high - low, 1e-3 * max(abs(low), abs(high), 1.0))
+        if piece.lower > -torch.inf and piece.upper < torch.inf:
+            room = (1 - 2 * margin) * (piece.upper - piece.lower)
+            scales[j] = min(1.0, room / spread)
+            biases[j] = piece.center - float(scales[j]) * (low + high) / 2
+        elif piece.lower > -torch.inf:
+            biases[j] = piece.lower + margin * spread - low
+        elif piece.upper < torch.inf:
+            biases[j] = piece.upper - margin * spread - high
+    return scales, biases
