@@ -1,1 +1,14 @@
-"""critical."""
+"""Critical points: found, planted, certified."""
+
+from liftscape.critical._flatness import flatness
+from liftscape.critical._many import CriticalPoints, find_critical_points
+from liftscape.critical._search import CriticalSearch, SearchStep, find_critical_point
+
+__all__ = [
+    "CriticalPoints",
+    "CriticalSearch",
+    "SearchStep",
+    "find_critical_point",
+    "find_critical_points",
+    "flatness",
+]
