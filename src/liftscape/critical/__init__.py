@@ -2,6 +2,7 @@
 
 from liftscape.critical._flatness import flatness
 from liftscape.critical._many import CriticalPoints, find_critical_points
+from liftscape.critical._plant import plant_critical_point
 from liftscape.critical._search import CriticalSearch, SearchStep, find_critical_point
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "find_critical_point",
     "find_critical_points",
     "flatness",
+    "plant_critical_point",
 ]

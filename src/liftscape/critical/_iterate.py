@@ -19,8 +19,10 @@ __all__ = ["End", "Progress", "Search", "SearchState"]
 Progress = Callable[[int, int], None]
 
 _FIRST_DAMPING = {"newton-mr": 0.0, "minimum": 1e-2, "gradient-norm": 1e-1}
-_POLISHING_STEPS, _STALLED_STEPS, _WINDOW = 4, 8, 25
+_POLISHING_STEPS, _STALLED_STEPS, _WINDOW = 4, 8, 15
 _RUNAWAY = 1e4
+# Saturated units are flat to rounding, and were driven far from the start.
+_FAR, _ROUNDING = 20.0, 1e-13
 # At a critical point the last steps shrink faster than geometrically, or are short; towards infinity they do neither.
 _TAIL, _GEOMETRIC, _LONG = 5, 0.2, 1e-3
 
@@ -115,7 +117,7 @@ class Search:
         moves, fractions = self._moves(thetas, model, norms, state.damping[rows])
         small = norms <= self.tolerance
         stalled = torch.where(fractions > 0, 0, state.stalled[rows] + 1)
-        ends = self._ends(state, rows, history, flat, small, stalled)
+        ends = self._ends(state, rows, history, model, small, stalled)
         moves = torch.where((ends == End.RUNNING)[:, None], moves, 0.0)
         history[-1, rows, 2] = moves.norm(dim=1)
         return replace(
@@ -168,10 +170,12 @@ class Search:
         return moves, fractions
 
     def _ends(
-        self, state: SearchState, rows: Tensor, history: Tensor, flat: Tensor, small: Tensor, stalled: Tensor
+        self, state: SearchState, rows: Tensor, history: Tensor, model: LocalModel, small: Tensor, stalled: Tensor
     ) -> Tensor:
         """Return an End for each running point."""
         ends = torch.full_like(rows, int(End.RUNNING))
+        flat = flatness_of_spectrum(model.eigenvalues, model.components)
+        singular = model.eigenvalues.abs().amin(dim=1) <= _ROUNDING * model.largest[:, 0]
         tired = (stalled >= _STALLED_STEPS) | ((flat > FLAT) & _stands_still(history[-_WINDOW:, rows]))
         ends[tired & ~small] = torch.where(flat > FLAT, int(End.FLAT), int(End.STALLED))[tired & ~small]
         done = small & ((stalled > 0) | (state.polished[rows] >= _POLISHING_STEPS))
@@ -181,7 +185,8 @@ class Search:
         for index in torch.nonzero(done).squeeze(1).tolist():
             track = history[:, rows[index]]
             first = int((track[:, 1] <= self.tolerance).long().argmax())
-            away = _runs_away(track, first, float(norms[index]))
+            far = bool(singular[index]) and float(norms[index]) > _FAR * (1 + float(state.start_norms[rows[index]]))
+            away = far or _runs_away(track, first, float(norms[index]))
             ends[index] = int(End.DIVERGING if away else End.CONVERGED)
         return ends
 

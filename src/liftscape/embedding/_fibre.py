@@ -1,7 +1,7 @@
 """The curvature that a split adds: the second derivatives along the fibre of its chart."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,14 +59,14 @@ def fibre_block(
                 [0., 0., 0.]], dtype=torch.float64)
     """
     readers = find_readers(risk.model, at, inputs)
-    rows = risk.model.get_submodule(at).weight.shape[0]
+    rows = _linear(risk.model, at).out_features
     if not 0 <= neuron < rows:
         raise EmbeddingError(f"neuron must be one of the {rows} outputs of '{at}', 0 to {rows - 1}, not {neuron}.")
     model = copy.deepcopy(risk.model)
-    site, *maps = (model.get_submodule(name) for name in (at, *readers))
-    width = site.weight.shape[1] + (site.bias is not None)
+    site, maps = _linear(model, at), [_linear(model, name) for name in readers]
+    width = site.in_features + (site.bias is not None)
     A = site.weight.new_zeros(width, width).detach()
-    C = [A.new_zeros(reader.weight.shape[0], width) for reader in maps]
+    C = [A.new_zeros(reader.out_features, width) for reader in maps]
     twin = risk.with_model(model)
     for batch in twin.batches:
         leaves = {name: tensor.clone().requires_grad_() for name, tensor in twin.parameters.items()}
@@ -74,9 +74,7 @@ def fibre_block(
         with torch.enable_grad():
             with _recorded_calls(site, maps, cut=False) as calls:
                 value = twin.batch_value(leaves, batch) * weight
-            errors = torch.autograd.grad(
-                value, calls.reader_outputs, allow_unused=True, materialize_grads=True
-            )
+            errors = torch.autograd.grad(value, calls.reader_outputs, allow_unused=True, materialize_grads=True)
             with _recorded_calls(site, maps, cut=True) as calls:
                 twin.batch_value(leaves, batch)
             for (index, read), error in zip(calls.reader_inputs, errors, strict=True):
@@ -87,6 +85,13 @@ def fibre_block(
     mixed = torch.cat(C)
     scale = 1.0 if share is None else share * (1 - share)
     return torch.cat([torch.cat([scale * A, mixed.T], 1), torch.cat([mixed, A.new_zeros(len(mixed), len(mixed))], 1)])
+
+
+def _linear(model: nn.Module, name: str) -> nn.Linear:
+    """Return a Linear by name."""
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
 
 
 @dataclass
@@ -100,8 +105,8 @@ class _Calls:
 
 
 @contextmanager
-def _recorded_calls(site: nn.Module, readers: list[nn.Module], cut: bool) -> Iterator[_Calls]:
-    """Record while the context lasts; with `cut`, each pre-activation is a leaf, so that calls do not see each other."""
+def _recorded_calls(site: nn.Module, readers: Sequence[nn.Module], cut: bool) -> Generator[_Calls]:
+    """Record while the context lasts; with `cut`, each pre-activation is a leaf and calls do not see each other."""
     calls = _Calls()
 
     def at_site(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from liftscape._files import write_atomically
 from liftscape.report import _captions, _curves
-from liftscape.report._files import write_atomically
 from liftscape.report._rows import lift_groups, lift_rows, point_rows, settings_rows
 from liftscape.report._spectra import draw_spectra
 from liftscape.report._style import figure_style

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
@@ -99,17 +100,21 @@ def _stream(
     """Run all batches with hooks on the named modules."""
     seen: set[str] = set()
 
-    def hook_of(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            seen.add(name)
-            tensor = output if outputs else args[0]
-            receive(name, tensor.detach().reshape(-1, tensor.shape[-1]))
+    def take(name: str, tensor: Tensor) -> None:
+        seen.add(name)
+        receive(name, tensor.detach().reshape(-1, tensor.shape[-1]))
 
-        return hook
+    def listen(name: str) -> RemovableHandle:
+        module = model.get_submodule(name)
+        if outputs:
+            after: Callable[[nn.Module, Any, Any], None] = lambda _module, _args, output: take(name, output)
+            return module.register_forward_hook(after)
+        # Before the call, since an activation in place overwrites what it reads.
+        return module.register_forward_pre_hook(lambda _module, args: take(name, args[0]))
 
     with ExitStack() as stack, torch.no_grad():
         for name in names:
-            stack.callback(model.get_submodule(name).register_forward_hook(hook_of(name)).remove)
+            stack.callback(listen(name).remove)
         for batch in iterate_inputs(inputs):
             call_model(model, trainable_parameters(model), batch)
     for name in names:

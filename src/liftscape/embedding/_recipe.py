@@ -1,0 +1,173 @@
+"""The recipe of an embedded network: which modules of the base network were replaced by which plain modules."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from liftscape.outcomes import EmbeddingError, LoadError
+from liftscape.sites import copy_with
+
+__all__ = ["apply_edits", "find_edits"]
+
+Edit = dict[str, Any]
+
+# Only these are ever built from a recipe, so that reading one cannot run code.
+_ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "CELU": ("alpha",),
+    "ELU": ("alpha",),
+    "GELU": ("approximate",),
+    "Hardshrink": ("lambd",),
+    "Hardsigmoid": (),
+    "Hardswish": (),
+    "Hardtanh": ("min_val", "max_val"),
+    "Identity": (),
+    "LeakyReLU": ("negative_slope",),
+    "LogSigmoid": (),
+    "Mish": (),
+    "PReLU": ("num_parameters",),
+    "RReLU": ("lower", "upper"),
+    "ReLU": (),
+    "ReLU6": (),
+    "SELU": (),
+    "SiLU": (),
+    "Sigmoid": (),
+    "Softplus": ("beta", "threshold"),
+    "Softshrink": ("lambd",),
+    "Softsign": (),
+    "Tanh": (),
+    "Tanhshrink": (),
+    "Threshold": ("threshold", "value"),
+}
+_LINEAR = ("in_features", "out_features", "bias")
+
+
+def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
+    """Compare two module trees and return what must be replaced in the base to get the other's structure.
+
+    Args:
+        base: the smaller or earlier network.
+        model: the network that was made from it.
+
+    Returns:
+        Edits ``{"at": name, "module": description}``; a description names a Sequential with its children, a Linear
+        with its widths, or an activation of torch.nn with its arguments.
+
+    Raises:
+        EmbeddingError: if a module differs that is none of these.
+
+    Example:
+        >>> base = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+        >>> [edit["at"] for edit in find_edits(base, nn.Sequential(nn.Linear(2, 5), nn.Tanh()))]
+        ['0']
+    """
+    return list(_compare(base, model, "", {}))
+
+
+def apply_edits(base: nn.Module, edits: list[Edit], device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of the base network with the edits made; new modules hold undefined weights.
+
+    Args:
+        base: the network that the recipe was made for; it is left as it was.
+        edits: from :func:`find_edits`.
+        device: of the new modules.
+        dtype: of the new modules.
+
+    Returns:
+        The copy.
+
+    Raises:
+        LoadError: if an edit names a module that the base lacks, or describes one that is not known.
+    """
+    known = {name for name, _ in base.named_modules(remove_duplicate=False)}
+    strangers = [str(edit.get("at")) for edit in edits if edit.get("at") not in known]
+    if strangers:
+        raise LoadError(
+            f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
+            "give the network that the recipe was made from."
+        )
+    return copy_with(base, {edit["at"]: _build(edit.get("module"), device, dtype) for edit in edits})
+
+
+def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Module]) -> Iterator[Edit]:
+    """Yield the edits below one pair of modules, each shared module once."""
+    if id(base) in seen:
+        if seen[id(base)] is not model:
+            raise EmbeddingError(
+                f"'{name}' shares its module in the base network but not in the other; untie it first."
+            )
+        return
+    seen[id(base)] = model
+    mine, theirs = dict(base.named_children()), dict(model.named_children())
+    if type(base) is type(model) and mine.keys() == theirs.keys() and _same_alone(base, model):
+        children = [(key, child, model._modules[key]) for key, child in base._modules.items() if child is not None]
+        for key, child, other in children:
+            assert other is not None
+            yield from _compare(child, other, f"{name}.{key}" if name else key, seen)
+        return
+    yield {"at": name, "module": _describe(model, name)}
+
+
+def _same_alone(base: nn.Module, model: nn.Module) -> bool:
+    """Tell whether two modules of one class agree in own tensors' shapes and, for plain ones, in their arguments."""
+    own = lambda module: {
+        key: None if tensor is None else tuple(tensor.shape)
+        for key, tensor in (*module._parameters.items(), *module._buffers.items())
+    }
+    arguments = _ACTIVATIONS.get(type(base).__name__, ()) if _is_activation(base) else ()
+    return own(base) == own(model) and all(getattr(base, key) == getattr(model, key) for key in arguments)
+
+
+def _describe(module: nn.Module, name: str) -> dict[str, Any]:
+    """Describe a Sequential, a Linear or an activation by plain values."""
+    if type(module) is nn.Sequential:
+        children = {key: _describe(child, f"{name}.{key}" if name else key) for key, child in module.named_children()}
+        return {"class": "Sequential", "children": [[key, entry] for key, entry in children.items()]}
+    if type(module) is nn.Linear:
+        sizes = {"in_features": module.in_features, "out_features": module.out_features}
+        return {"class": "Linear", **sizes, "bias": module.bias is not None}
+    if _is_activation(module):
+        kind = type(module).__name__
+        return {"class": kind, **{key: _to_json(getattr(module, key)) for key in _ACTIVATIONS[kind]}}
+    raise EmbeddingError(
+        f"'{name}' differs from the base network and is a {type(module).__name__}; a recipe can hold only Linear, "
+        "Sequential and the activations of torch.nn."
+    )
+
+
+def _build(entry: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Build a described module without drawing from the random number generator."""
+    entry = dict(entry) if isinstance(entry, dict) else {}
+    kind = entry.pop("class", None)
+    where = {"device": "meta", "dtype": dtype}
+    if kind == "Sequential" and entry.keys() == {"children"}:
+        built = nn.Sequential()
+        for key, child in entry["children"]:
+            built.add_module(str(key), _build(child, device, dtype))
+        return built
+    if kind == "Linear" and entry.keys() == set(_LINEAR):
+        return nn.Linear(**entry, **where).to_empty(device=device)
+    if kind in _ACTIVATIONS and entry.keys() == set(_ACTIVATIONS[kind]):
+        arguments = {key: _from_json(value) for key, value in entry.items()}
+        if kind == "PReLU":
+            return nn.PReLU(**arguments, **where).to_empty(device=device)
+        return getattr(nn, kind)(**arguments)
+    raise LoadError(f"the recipe describes {kind!r} with {sorted(entry)}, which no recipe of this version can hold.")
+
+
+def _is_activation(module: nn.Module) -> bool:
+    """Tell torch.nn's own activations from a user's class of the same name."""
+    kind = type(module).__name__
+    return kind in _ACTIVATIONS and type(module) is getattr(nn, kind)
+
+
+def _to_json(value: Any) -> Any:
+    """Write infinite limits as text, which JSON can hold."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_json(value: Any) -> Any:
+    """Read infinite limits back."""
+    return float(value) if value in {"inf", "-inf", "nan"} else value

@@ -1,0 +1,135 @@
+"""Piece occupancy: which affine piece holds all samples of each neuron, in one streaming pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from liftscape.activations import occupied_piece, piece_table
+from liftscape.outcomes import ActivationError
+from liftscape.sites import stream_features
+
+__all__ = ["Occupancy", "activation_modules", "piece_occupancy"]
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """The pieces that hold all pre-activations of one layer.
+
+    Attributes:
+        name: the activation module.
+        piece: row of the table for each neuron, −1 where no piece holds all samples.
+        slope: λ of that piece, NaN where there is none.
+        intercept: μ of that piece, NaN where there is none.
+        margin: distance to the nearest end of that piece, NaN where there is none.
+        correlation: |ρ| of pre- and post-activation, NaN for a neuron that is constant on the data.
+    """
+
+    name: str
+    piece: Int[Tensor, " width"]
+    slope: Float[Tensor, " width"]
+    intercept: Float[Tensor, " width"]
+    margin: Float[Tensor, " width"]
+    correlation: Float[Tensor, " width"]
+
+    @property
+    def share(self) -> float:
+        """The share of neurons that one piece holds."""
+        return float((self.piece >= 0).double().mean())
+
+    @property
+    def exactly_linear(self) -> bool:
+        """Whether one piece holds each neuron."""
+        return bool((self.piece >= 0).all())
+
+
+def activation_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the activations of a model that are modules, by name.
+
+    Args:
+        model: any module.
+
+    Returns:
+        Modules whose affine pieces are known, Identity left out.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Identity) or next(module.children(), None) is not None:
+            continue
+        try:
+            piece_table(module, 0)
+        except ActivationError:
+            continue
+        found[name] = module
+    return found
+
+
+def piece_occupancy(
+    model: nn.Module, inputs: Any, names: Sequence[str] | None = None, dtype: torch.dtype = torch.float64
+) -> tuple[Occupancy, ...]:
+    """Return which affine piece holds each neuron of each activation on all of S.
+
+    Source: Bai et al. 2022 (arXiv 2205.13283), layer linearization; theory 4.
+
+    Args:
+        model: any module; it is left as it was.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
+        names: activation modules; all of them when None. Pre-activations have the neurons on their last axis.
+        dtype: the dtype in whose rounding affine tails must be affine.
+
+    Returns:
+        One entry a layer, in the order of the names.
+
+    Raises:
+        SiteError: if a named activation is never called.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> _ = net[0].bias.data.fill_(10.0)
+        >>> piece_occupancy(net, torch.zeros(4, 2))[0].exactly_linear
+        True
+    """
+    modules = activation_modules(model)
+    wanted = list(modules) if names is None else list(names)
+    moments: dict[str, Tensor] = {}
+
+    def receive(name: str, t: Tensor) -> None:
+        with torch.no_grad():
+            post = modules[name].forward(t.clone()).double()
+        pre = t.double()
+        sums = torch.stack([torch.ones_like(pre), pre, post, pre * pre, post * post, pre * post]).sum(dim=1)
+        rows = torch.cat([sums, pre.amin(dim=0)[None], pre.amax(dim=0)[None]]).cpu()
+        if name in moments:
+            old = moments[name]
+            rows = torch.cat([
+                old[:6] + rows[:6],
+                torch.minimum(old[6], rows[6])[None],
+                torch.maximum(old[7], rows[7])[None],
+            ])
+        moments[name] = rows
+
+    stream_features(model, wanted, inputs, receive)
+    return tuple(_occupancy(name, modules[name], moments[name], dtype) for name in wanted)
+
+
+def _occupancy(name: str, activation: nn.Module, rows: Tensor, dtype: torch.dtype) -> Occupancy:
+    """Read the occupied pieces and the correlation off the moments."""
+    count, pre, post, pre2, post2, cross, low, high = rows
+    table = piece_table(activation, len(low), include_tails=True, dtype=dtype)
+    piece = occupied_piece(table, low, high)
+    variance = (pre2 / count - (pre / count) ** 2) * (post2 / count - (post / count) ** 2)
+    covariance = cross / count - pre * post / count**2
+    floor = torch.finfo(torch.float64).eps * (pre2 * post2 / count**2)
+    correlation = torch.where(variance > floor, covariance.abs() / variance.clamp_min(1e-300).sqrt(), torch.nan)
+    distance = torch.minimum(low - _pick(table.lower, piece), _pick(table.upper, piece) - high)
+    return Occupancy(name, piece, _pick(table.slope, piece), _pick(table.intercept, piece), distance, correlation)
+
+
+def _pick(entries: Float[Tensor, "pieces width"], piece: Int[Tensor, " width"]) -> Float[Tensor, " width"]:
+    """Return each neuron's entry for its piece, NaN where it has none."""
+    if not len(entries):
+        return torch.full(piece.shape, torch.nan, dtype=torch.float64)
+    return torch.where(piece >= 0, entries.gather(0, piece.clamp_min(0)[None])[0], torch.nan)

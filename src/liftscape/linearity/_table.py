@@ -1,0 +1,100 @@
+"""How linear each layer is on the data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from liftscape.linearity._occupancy import Occupancy, piece_occupancy
+from liftscape.outcomes import Outcome
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["LinearityRow", "LinearityTable", "layer_linearity"]
+
+
+@dataclass(frozen=True)
+class LinearityRow(Outcome):
+    """One activation.
+
+    Attributes:
+        name: the activation module.
+        neurons: number of neurons.
+        occupancy: share of neurons that one affine piece holds on all samples.
+        dead: neurons on a piece with λ = 0.
+        min_correlation: smallest |ρ| of pre- and post-activation over neurons that are not constant.
+        margin: smallest distance of an occupied neuron to an end of its piece.
+        exactly_linear: whether one piece holds each neuron; the test, where the correlation is only evidence.
+    """
+
+    name: str
+    neurons: int
+    occupancy: float
+    dead: int
+    min_correlation: float
+    margin: float
+    exactly_linear: bool
+
+
+@dataclass(frozen=True)
+class LinearityTable(Outcome):
+    """One row for each activation module, in the order of the module tree.
+
+    Attributes:
+        rows: the layers.
+    """
+
+    rows: tuple[LinearityRow, ...]
+
+
+def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> LinearityTable:
+    """Measure how linear each layer is on S, in one streaming pass with float64 accumulators.
+
+    A layer is exactly linear if each of its neurons stays on one affine piece for all samples; then it folds away.
+
+    Source: Bai et al. 2022 (arXiv 2205.13283), layer linearization; theory 4.
+
+    Args:
+        model_or_risk: any module, or a risk, whose data are used when no inputs are given.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+        >>> layer_linearity(net, torch.randn(8, 2)).rows[0].exactly_linear
+        False
+    """
+    model, source = model_and_inputs(model_or_risk, inputs)
+    return LinearityTable(tuple(_row(occupancy) for occupancy in piece_occupancy(model, source)))
+
+
+def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
+    """Return the module and its data, from a risk where no inputs are given.
+
+    Args:
+        model_or_risk: any module, or a risk.
+        inputs: inputs, or None.
+
+    Returns:
+        The module and the inputs.
+    """
+    if isinstance(model_or_risk, EmpiricalRisk):
+        return model_or_risk.model, model_or_risk.batches if inputs is None else inputs
+    return model_or_risk, inputs
+
+
+def _row(occupancy: Occupancy) -> LinearityRow:
+    """Summarise one layer."""
+    known = occupancy.correlation[~occupancy.correlation.isnan()]
+    margins = occupancy.margin[~occupancy.margin.isnan()]
+    return LinearityRow(
+        occupancy.name,
+        len(occupancy.piece),
+        occupancy.share,
+        int((occupancy.slope == 0).sum()),
+        float(known.min()) if len(known) else float("nan"),
+        float(margins.min()) if len(margins) else float("nan"),
+        occupancy.exactly_linear,
+    )
