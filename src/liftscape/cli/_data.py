@@ -1,0 +1,127 @@
+"""Data of the user's own: a function, or a file with ``inputs`` and ``targets``, converted to one dtype."""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from liftscape.cli._user_code import call_user, find_user_object, is_reference
+from liftscape.embedding._weights import read_weights
+from liftscape.outcomes import DataError, LiftscapeError, LoadError, ModelError
+from liftscape.risk import Batches, as_batches, call_model, trainable_parameters
+
+__all__ = ["check_call", "load_data"]
+
+_NAMES = ("inputs", "targets")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A re-iterable of batches whose floating-point tensors are converted as they are read.
+
+    Attributes:
+        source: the batches, never copied as a whole.
+        dtype: of every floating-point tensor.
+    """
+
+    source: Batches
+    dtype: torch.dtype
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches."""
+        for inputs, targets in self.source:
+            yield tree_map(self._convert, inputs), self._convert(targets)
+
+    def _convert(self, leaf: Any) -> Any:
+        """Convert a floating-point tensor, and leave everything else."""
+        return leaf.to(self.dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def load_data(reference: str, dtype: torch.dtype) -> Batches:
+    """Read data and check them.
+
+    Args:
+        reference: ``file.py:function`` or ``package.module:function`` that returns (inputs, targets) or an iterable of
+            such batches; or a .npz or .safetensors file with ``inputs`` and ``targets``.
+        dtype: of the floating-point tensors.
+
+    Returns:
+        The batches, re-iterable.
+
+    Raises:
+        LoadError: if the function or file cannot be read.
+        DataError: if the data cannot be used.
+    """
+    if is_reference(reference) and not Path(reference).is_file():
+        found = find_user_object(reference, "data")
+        given = call_user(found, reference) if callable(found) else found
+    else:
+        given = _read_file(Path(reference))
+    try:
+        batches = as_batches(given)
+        # Half precision overflows, and float64 does in float32: what is used is checked, not what was given.
+        return as_batches(Converted(batches, dtype))
+    except LiftscapeError as error:
+        raise DataError(f"{reference}: {error}") from error
+
+
+def check_call(model: nn.Module, batches: Batches, reference: str) -> None:
+    """Raise unless the model can be called on the first batch.
+
+    Args:
+        model: the module.
+        batches: the data.
+        reference: how the user named the model.
+
+    Raises:
+        ModelError: if the call raises; the sentence shows the shape and dtype of the inputs.
+    """
+    inputs, _ = next(iter(batches))
+    given = f"{tuple(inputs.shape)} and dtype {inputs.dtype}" if isinstance(inputs, Tensor) else type(inputs).__name__
+    try:
+        with torch.no_grad():
+            call_model(model, trainable_parameters(model), inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        detail = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(
+            f"the model of {reference} raised on the first batch, whose inputs have shape {given}: "
+            f"{type(error).__name__}: {detail}."
+        ) from error
+
+
+def _read_file(path: Path) -> tuple[Tensor, Tensor]:
+    """Read inputs and targets from a file of arrays, without running code."""
+    if path.suffix not in {".npz", ".safetensors"}:
+        raise LoadError(
+            f"data are read from file.py:function, package.module:function, .npz or .safetensors, but '{path}' was "
+            "given."
+        )
+    if not path.is_file():
+        raise LoadError(f"there is no data file {path}; give one that holds inputs and targets.")
+    arrays = _read_npz(path) if path.suffix == ".npz" else read_weights(path)
+    if not set(_NAMES) <= arrays.keys():
+        raise LoadError(f"{path} must hold inputs and targets, but it holds {', '.join(arrays) or 'nothing'}.")
+    return arrays["inputs"], arrays["targets"]
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """Read the arrays of an .npz file as tensors; other arrays than the two are only named."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] if name in _NAMES else np.empty(0) for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        detail = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
+        raise LoadError(
+            f"{path} ({path.stat().st_size} bytes) is no readable .npz of plain arrays: {detail}."
+        ) from error
+    try:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except (TypeError, ValueError) as error:
+        kinds = ", ".join(f"{name} of dtype {array.dtype}" for name, array in arrays.items())
+        raise LoadError(f"{path} must hold numbers, but it holds {kinds}.") from error
