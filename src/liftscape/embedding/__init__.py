@@ -4,18 +4,25 @@ from liftscape.embedding._chart import Chart, ComposedChart, DepthChart
 from liftscape.embedding._depth import LiftedSite, lift
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._fibre import fibre_block
+from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps
 from liftscape.embedding._manifold import LiftedManifold, Membership
 from liftscape.embedding._prediction import InertiaPrediction
+from liftscape.embedding._saved import load_embedded, save_embedded
 
 __all__ = [
     "Chart",
     "ComposedChart",
     "DepthChart",
     "Embedding",
+    "EmbeddingGaps",
     "InertiaPrediction",
     "LiftedManifold",
     "LiftedSite",
     "Membership",
     "fibre_block",
+    "largest_output_gap",
     "lift",
+    "load_embedded",
+    "measure_gaps",
+    "save_embedded",
 ]
