@@ -1,6 +1,7 @@
 """Critical points: found, planted, certified."""
 
 from liftscape.critical._flatness import flatness
+from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._many import CriticalPoints, find_critical_points
 from liftscape.critical._plant import plant_critical_point
 from liftscape.critical._search import CriticalSearch, SearchStep, find_critical_point
@@ -8,9 +9,11 @@ from liftscape.critical._search import CriticalSearch, SearchStep, find_critical
 __all__ = [
     "CriticalPoints",
     "CriticalSearch",
+    "KinkMargin",
     "SearchStep",
     "find_critical_point",
     "find_critical_points",
     "flatness",
+    "kink_margin",
     "plant_critical_point",
 ]
