@@ -65,7 +65,7 @@ def make_result(name: str = "tanh 3-1-1") -> DemoResult:
     losses = tuple(tuple(0.05 + math.exp(-step / 20 / (run + 1)) for step in range(0, 200, 5)) for run in range(3))
     return DemoResult(
         config=load_config(),
-        searches=(ShallowSearch(name, 10, {"critical": 8, "diverging": 1, "gradient-flat": 1}),),
+        searches=(ShallowSearch(name, 10, {"critical": 8, "diverging": 1, "gradient-flat": 1}, 3),),
         points=(
             ShallowPoint("P1", name, "global minimum of those found", 0.0577, 6, minimum),
             ShallowPoint("P2", name, "saddle", 1.0, 2, saddle),

@@ -76,11 +76,11 @@ def find_caption(result: DemoResult) -> str:
     parts = []
     for search in result.searches:
         ends = ", ".join(f"{count} {status}" for status, count in search.outcomes.items() if count)
-        parts.append(f"{search.network}: of {search.starts} random starts, {ends}.")
+        parts.append(f"{search.network}: of {search.starts} random starts, {ends}; {search.distinct} distinct points.")
     worst = max(point.spectrum.gradient_norm for point in result.points)
     parts.append(
         f"Points count as distinct when their losses or their outputs on the data differ. The {len(result.points)} "
-        f"points below have gradient norms of at most {power_of_ten(worst)}."
+        f"points below, the lowest and the most often reached of each kind, have gradient norms of at most {power_of_ten(worst)}."
     )
     return " ".join(parts)
 

@@ -28,10 +28,14 @@ class SearchConfig:
     Attributes:
         networks: layer widths of each tanh network, from inputs to outputs.
         starts: random starts for each network.
+        minima: minima of each network that are lifted: the lowest and those reached most often.
+        saddles: strict saddles of each network that are lifted, chosen alike.
     """
 
     networks: tuple[tuple[int, ...], ...]
     starts: int
+    minima: int
+    saddles: int
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,13 @@ class ShallowSearch(Outcome):
         network: activation and widths.
         starts: number of random starts.
         outcomes: number of starts for every status of the search.
+        distinct: number of distinct critical points.
     """
 
     network: str
     starts: int
     outcomes: dict[str, int]
+    distinct: int
 
 
 @dataclass(frozen=True)
