@@ -12,6 +12,7 @@ from liftscape.outcomes import LiftscapeError, ModelError
 from liftscape.risk import Hessian, as_batches, call_model, trainable_parameters
 from liftscape.risk._batches import batch_size
 from liftscape.risk._call import check_model
+from liftscape.risk._hessian import backward_rows
 
 __all__ = ["plant_critical_point"]
 
@@ -71,7 +72,7 @@ def plant_critical_point(
         if kind == "saddle":
             raise LiftscapeError(
                 f"a saddle cannot be planted at {type(model).__name__} on these inputs, since H₂ = Σ r_i ∇²f_i "
-                "vanishes (as for one hidden layer with scalar output and a piecewise linear activation); ask for a minimum."
+                "vanishes, as for one hidden layer with scalar output and piecewise linear σ; ask for a minimum."
             )
         scale = float(planting.outputs.norm() / planting.residual.norm())
     else:
@@ -112,7 +113,7 @@ def _planting(model: nn.Module, inputs: Any, generator: torch.Generator) -> _Pla
     if condition < _WORST_CONDITION:
         raise LiftscapeError(
             f"the output Jacobian {tuple(jacobian.shape)} of {type(model).__name__} is ill conditioned: H₁'s "
-            f"smallest non-zero eigenvalue is {condition:.1e} of the largest, below {_WORST_CONDITION:.0e}; draw other weights."
+            f"smallest non-zero eigenvalue is {condition:.1e} of the largest; draw other weights."
         )
     left = left[:, :rank]
     residual = torch.randn(len(jacobian), generator=generator, dtype=torch.float64).to(jacobian)
@@ -143,20 +144,8 @@ def _output_jacobian(model: nn.Module, params: dict[str, Tensor], inputs: Any) -
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
     with torch.enable_grad():
         outputs = call_model(model, leaves, inputs).reshape(-1)
-    rows = []
     identity = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
-    for block in identity.split(_COLUMNS):
-        parts = torch.autograd.grad(
-            outputs,
-            list(leaves.values()),
-            block,
-            retain_graph=True,
-            is_grads_batched=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        rows.append(torch.cat([part.reshape(len(block), -1) for part in parts], dim=1))
-    return torch.cat(rows)
+    return torch.cat([backward_rows(outputs, list(leaves.values()), block) for block in identity.split(_COLUMNS)])
 
 
 def _residual_hessian(model: nn.Module, params: dict[str, Tensor], inputs: Any, residual: Tensor) -> Tensor:

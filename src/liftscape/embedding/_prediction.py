@@ -1,7 +1,7 @@
 """What the inertia of an embedded critical point must be."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from liftscape.outcomes import Outcome
 
@@ -47,6 +47,7 @@ class InertiaPrediction(Outcome):
         return "(" + ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in ranges) + ")"
 
 
+@runtime_checkable
 class InertiaLaw(Protocol):
     """How an embedding moves the inertia."""
 

@@ -113,9 +113,20 @@ class Hessian(SymmetricOperator):
 
 def _backward(gradient: Tensor, leaves: list[Tensor], block: Tensor) -> Tensor:
     """Return the Jacobian of the gradient, transposed, times each column."""
-    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     if block.shape[1] == 1:
-        parts = torch.autograd.grad(gradient, leaves, block[:, 0], **options)
+        parts = torch.autograd.grad(
+            gradient, leaves, block[:, 0], retain_graph=True, allow_unused=True, materialize_grads=True
+        )
         return torch.cat([part.reshape(-1) for part in parts]).unsqueeze(1)
-    parts = torch.autograd.grad(gradient, leaves, block.T.contiguous(), is_grads_batched=True, **options)
-    return torch.cat([part.reshape(block.shape[1], -1) for part in parts], dim=1).T
+    return backward_rows(gradient, leaves, block.T.contiguous()).T
+
+
+def backward_rows(outputs: Tensor, leaves: list[Tensor], rows: Tensor) -> Tensor:
+    """Return rows @ ∂outputs/∂leaves, (k, M), one vectorised backward pass for all rows."""
+    parts = torch.autograd.grad(outputs, leaves, rows, retain_graph=True, allow_unused=True, is_grads_batched=True)
+    # materialize_grads would give the zeros of unused leaves without the batch dimension.
+    filled = [
+        rows.new_zeros(len(rows), leaf.numel()) if part is None else part.reshape(len(rows), -1)
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return torch.cat(filled, dim=1)
