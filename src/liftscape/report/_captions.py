@@ -80,7 +80,8 @@ def find_caption(result: DemoResult) -> str:
     worst = max(point.spectrum.gradient_norm for point in result.points)
     parts.append(
         f"Points count as distinct when their losses or their outputs on the data differ. The {len(result.points)} "
-        f"points below, the lowest and the most often reached of each kind, have gradient norms of at most {power_of_ten(worst)}."
+        "points below, the lowest and the most often reached of each kind, have gradient norms of at most "
+        f"{power_of_ten(worst)}."
     )
     return " ".join(parts)
 
