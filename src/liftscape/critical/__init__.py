@@ -5,15 +5,18 @@ from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._many import CriticalPoints, find_critical_points
 from liftscape.critical._plant import plant_critical_point
 from liftscape.critical._search import CriticalSearch, SearchStep, find_critical_point
+from liftscape.critical._symmetry import Symmetries, symmetry_tangents
 
 __all__ = [
     "CriticalPoints",
     "CriticalSearch",
     "KinkMargin",
     "SearchStep",
+    "Symmetries",
     "find_critical_point",
     "find_critical_points",
     "flatness",
     "kink_margin",
     "plant_critical_point",
+    "symmetry_tangents",
 ]
