@@ -1,5 +1,6 @@
 """Embeddings of a network in deeper and wider ones: lifts, splits, null neurons, and the manifold of lifts."""
 
+from liftscape.embedding._approximate import ApproximatedSite, approximate_lift
 from liftscape.embedding._chart import Chart, ComposedChart, DepthChart
 from liftscape.embedding._depth import LiftedSite, lift
 from liftscape.embedding._embedding import Embedding
@@ -10,6 +11,7 @@ from liftscape.embedding._prediction import InertiaPrediction
 from liftscape.embedding._saved import load_embedded, save_embedded
 
 __all__ = [
+    "ApproximatedSite",
     "Chart",
     "ComposedChart",
     "DepthChart",
@@ -19,6 +21,7 @@ __all__ = [
     "LiftedManifold",
     "LiftedSite",
     "Membership",
+    "approximate_lift",
     "fibre_block",
     "largest_output_gap",
     "lift",
