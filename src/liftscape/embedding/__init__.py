@@ -9,6 +9,7 @@ from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure
 from liftscape.embedding._manifold import LiftedManifold, Membership
 from liftscape.embedding._prediction import InertiaPrediction
 from liftscape.embedding._saved import load_embedded, save_embedded
+from liftscape.embedding._width import WidenedSite, add_null_neuron, split
 
 __all__ = [
     "ApproximatedSite",
@@ -21,6 +22,8 @@ __all__ = [
     "LiftedManifold",
     "LiftedSite",
     "Membership",
+    "WidenedSite",
+    "add_null_neuron",
     "approximate_lift",
     "fibre_block",
     "largest_output_gap",
@@ -28,4 +31,5 @@ __all__ = [
     "load_embedded",
     "measure_gaps",
     "save_embedded",
+    "split",
 ]

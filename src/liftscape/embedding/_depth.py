@@ -14,6 +14,7 @@ from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
+from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import Outcome
 from liftscape.risk import trainable_parameters
 from liftscape.sites import Site, copy_with, require_site, stream_features
@@ -205,15 +206,17 @@ def _extrema(
 
 def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
     """Return the embedding of an embedding: charts compose, and the first one's layers keep their pieces."""
-    assert first.lifted is not None
     assert second.lifted is not None
+    chart = ComposedChart(second.chart, first.chart)
+    if first.lifted is None:
+        law = ComposedLaw(second.law, first.law, first.model)
+        return Embedding(second.model, first.base, (*first.sites, *second.sites), chart, law)
     earlier = first.lifted
     # A layer in front of which another was inserted makes its pre-activations in that one's B.
     kept = tuple(
         OccupiedLayer(_name(layer.name, "B") if layer.name == at else layer.name, layer.activation, layer.pieces)
         for layer in earlier.layers
     )
-    chart = ComposedChart(second.chart, first.chart)
     params = trainable_parameters(second.model)
     law = DepthLaw(chart.corank(params), chart.added_parameters(params))
     manifold = LiftedManifold(
