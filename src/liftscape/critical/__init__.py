@@ -1,5 +1,6 @@
 """Critical points: found, planted, certified."""
 
+from liftscape.critical._certify import Certificate, certify
 from liftscape.critical._flatness import flatness
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._many import CriticalPoints, find_critical_points
@@ -8,11 +9,13 @@ from liftscape.critical._search import CriticalSearch, SearchStep, find_critical
 from liftscape.critical._symmetry import Symmetries, symmetry_tangents
 
 __all__ = [
+    "Certificate",
     "CriticalPoints",
     "CriticalSearch",
     "KinkMargin",
     "SearchStep",
     "Symmetries",
+    "certify",
     "find_critical_point",
     "find_critical_points",
     "flatness",

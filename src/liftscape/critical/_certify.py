@@ -1,0 +1,226 @@
+"""What kind of point a network stands at, with the evidence for it."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from liftscape.critical._flatness import FLAT
+from liftscape.critical._kinks import KinkMargin, kink_margin
+from liftscape.critical._one_sided import one_sided_descent
+from liftscape.critical._search import CriticalSearch
+from liftscape.critical._spectrum import FlatManifold, Spectrum, explain_zeros, spectrum_at
+from liftscape.critical._verdict import ADVICE, Kind, Verdict, verdict_of_inertia
+from liftscape.curvature import Inertia
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["Certificate", "certify"]
+
+_SPECTRUM_KEPT = 500
+
+
+@dataclass(frozen=True)
+class Certificate(Outcome):
+    """What kind of point it is, and why.
+
+    Attributes:
+        kind: see :func:`certify`.
+        gradient_norm: ‖∇R‖.
+        inertia: (n₋, n₀, n₊) with threshold and margin; None where R is not twice differentiable, or not finite.
+        degeneracy: n₀; None where there is no inertia.
+        kink_margin: smallest distance of a pre-activation on the data to a point where slopes differ; inf without.
+        evidence: what the kind rests on: eigenvalues with their error bound, flatness, layers, dtype, tolerance.
+        reason: one sentence.
+        advice: what to do next.
+    """
+
+    kind: Kind
+    gradient_norm: float
+    inertia: Inertia | None
+    degeneracy: int | None
+    kink_margin: float
+    evidence: dict[str, Any]
+    reason: str
+    advice: str
+
+
+def certify(
+    risk: EmpiricalRisk,
+    known_flat: "FlatManifold | Tensor | int | None" = None,
+    *,
+    search: CriticalSearch | None = None,
+    tolerance: float = 1e-9,
+    max_parameters: int = 4000,
+) -> Certificate:
+    """Certify what kind of point the risk's model stands at.
+
+    A point is critical if ‖∇R‖ ≤ tolerance. Eigenvalues of ∇²R count as zero below their error bound
+    10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + max(10·‖∇R‖, 2·‖H(θ + p) − H(θ)‖), p Newton's step; n₋ and n₀ are decided if the
+    smallest counted |λ| is ten times that. The kinds:
+
+    * "local minimum": n₋ = n₀ = 0. "degenerate local minimum": n₋ = 0 and n₀ is the dimension of the span of
+      known_flat and of the symmetries, so that R is Morse-Bott there. "minimum candidate": n₋ = 0, other zeros remain.
+    * "strict saddle": an eigenvalue below minus ten times its error bound (a maximum is one, too).
+    * "non-smooth stationary": a sample on a kink, 0 a generalised gradient; "one-sided saddle": R falls from there.
+    * "gradient-flat": ‖∇R‖ is not small but lies in the Hessian's kernel, r > 0.9. "not critical". "diverging": said by
+      a search alone. "undecided": none of these is certain.
+
+    Source: derived (theory T4, T5); strict saddles as in Lee et al. 2016 (arXiv 1602.04915), gradient-flat points as in
+    Frye et al. 2020 (arXiv 2003.10397).
+
+    Args:
+        risk: the empirical risk, float64 for decided answers; its model is left as it was.
+        known_flat: a manifold along which R is constant, such as a LiftedManifold of this model, or directions (M, d)
+            as columns, or the dimension of all that is flat, symmetries included.
+        search: the search that found the point; its model is certified on the risk's data.
+        tolerance: ‖∇R‖ up to which the point counts as critical.
+        max_parameters: largest M for which the dense Hessian is taken.
+
+    Returns:
+        The kind with its evidence.
+
+    Raises:
+        LiftscapeError: if M > max_parameters, or known_flat has not M rows.
+        ModelError: if the model uses a function without a second derivative in torch.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+        >>> model = torch.nn.Linear(1, 1, dtype=torch.float64)
+        >>> _ = model.weight.data.fill_(2.0), model.bias.data.fill_(0.0)
+        >>> found = certify(EmpiricalRisk(model, "mse", (x, 2 * x)))
+        >>> found.kind, found.inertia.triple
+        ('local minimum', (0, 0, 2))
+    """
+    risk = risk if search is None else risk.with_model(search.model)
+    _check_size(risk, max_parameters)
+    gradient = risk.gradient()
+    length = float(gradient.norm())
+    value = float(risk.value())
+    evidence: dict[str, Any] = {
+        "value": value,
+        "parameters": risk.size,
+        "samples": risk.batches.samples,
+        "dtype": str(gradient.dtype),
+        "tolerance": tolerance,
+    }
+    if not (isfinite(length) and isfinite(value)):
+        verdict = Verdict("not critical", f"R = {value} and ‖∇R‖ = {length} are not finite")
+        return _certificate(verdict, length, None, KinkMargin(), evidence)
+    if search is not None and search.status == "diverging":
+        return _certificate(Verdict("diverging", search.reason), length, None, kink_margin(risk), evidence)
+    kinks = kink_margin(risk)
+    evidence |= _kink_evidence(kinks)
+    if kinks.on_kink:
+        return _certificate(_at_a_kink(risk, kinks, tolerance, evidence), length, None, kinks, evidence)
+    spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
+    evidence |= _spectrum_evidence(spectrum)
+    verdict = _smooth_verdict(risk, spectrum, kinks, length, tolerance, known_flat, evidence)
+    return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
+
+
+def _check_size(risk: EmpiricalRisk, max_parameters: int) -> None:
+    """Raise if the dense Hessian would be too large."""
+    if risk.size > max_parameters:
+        gigabytes = risk.size**2 * risk.flatten().element_size() / 1e9
+        raise LiftscapeError(
+            f"certify takes the dense Hessian of at most {max_parameters} parameters, but {type(risk.model).__name__} "
+            f"has {risk.size}, for which it fills {gigabytes:.2g} GB, several times over; freeze some of them, or give "
+            f"max_parameters={risk.size} to go ahead."
+        )
+
+
+def _at_a_kink(risk: EmpiricalRisk, kinks: KinkMargin, tolerance: float, evidence: dict[str, Any]) -> Verdict:
+    """Judge a point where slopes differ from side to side."""
+    sides = one_sided_descent(risk, tolerance)
+    evidence |= {
+        "stationarity": sides.stationarity,
+        "stationarity_resolution": sides.resolution,
+        "one_sided_descent": sides.descent,
+        "one_sided_rate": sides.rate,
+        "method": "gradients sampled on all sides of the kinks",
+    }
+    where = f"{kinks.on_kink} pre-activation(s) lie on a kink at '{kinks.layer}'"
+    if not sides.stationary:
+        return Verdict(
+            "not critical", f"{where} and every generalised gradient is at least {sides.stationarity:.1e} long"
+        )
+    if sides.descent:
+        return Verdict(
+            "one-sided saddle", f"{where} and R falls along a half-line with {sides.descent} {sides.rate:.2e}"
+        )
+    return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")
+
+
+def _smooth_verdict(
+    risk: EmpiricalRisk,
+    spectrum: Spectrum,
+    kinks: KinkMargin,
+    length: float,
+    tolerance: float,
+    known_flat: "FlatManifold | Tensor | int | None",
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Judge a point with a gradient."""
+    if length > tolerance:
+        if spectrum.flatness > FLAT:
+            return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
+        return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
+    if kinks.on_curvature_kink:
+        sides = one_sided_descent(risk, tolerance)
+        evidence |= {"one_sided_descent": sides.descent, "one_sided_rate": sides.rate}
+        where = (
+            f"{kinks.on_curvature_kink} pre-activation(s) lie where the curvature jumps, at '{kinks.curvature_layer}'"
+        )
+        if sides.descent:
+            return Verdict("one-sided saddle", f"{where}, and R falls along a half-line")
+        return Verdict("undecided", f"{where}, so that the Hessian is that of one side only")
+    if kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
+        return Verdict("undecided", "the critical point next to this one may lie on the other side of a kink")
+    explained = explain_zeros(risk, spectrum, known_flat)
+    evidence |= {
+        "explained_zeros": explained.dimension,
+        "known_flat": explained.flat[0],
+        "known_flat_verified": explained.flat[1],
+        "symmetries": explained.symmetries,
+    }
+    return verdict_of_inertia(spectrum, explained.dimension)
+
+
+def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
+    """Return where the nearest kinks are."""
+    return {
+        "kink_layer": kinks.layer,
+        "curvature_kink_margin": kinks.curvature_margin,
+        "curvature_kink_layer": kinks.curvature_layer,
+    }
+
+
+def _spectrum_evidence(spectrum: Spectrum) -> dict[str, Any]:
+    """Return the extreme eigenvalues with their error bound, and all of them where they are few."""
+    values = spectrum.eigenvalues
+    return {
+        "smallest_eigenvalue": float(values[0]),
+        "largest_eigenvalue": float(values[-1]),
+        "eigenvalue_error_bound": spectrum.uncertainty,
+        "flatness": spectrum.flatness,
+        "newton_step": float(spectrum.newton.norm()),
+        "method": spectrum.inertia.method,
+        "spectrum": tuple(values.tolist()) if len(values) <= _SPECTRUM_KEPT else None,
+    }
+
+
+def _certificate(
+    verdict: Verdict, length: float, inertia: Inertia | None, kinks: KinkMargin, evidence: dict[str, Any]
+) -> Certificate:
+    """Put the certificate together."""
+    advice = ADVICE[verdict.kind]
+    if evidence["dtype"] != str(torch.float64) and verdict.kind in {"undecided", "not critical", "gradient-flat"}:
+        advice = (
+            f"convert model and data to float64, since {evidence['dtype']} blurs gradients and eigenvalues; {advice}"
+        )
+    degeneracy = None if inertia is None else inertia.zero
+    reason = f"{verdict.reason}."
+    return Certificate(verdict.kind, length, inertia, degeneracy, kinks.margin, evidence, reason, advice)
