@@ -118,6 +118,7 @@ def certify(
     spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
     evidence |= _spectrum_evidence(spectrum)
     verdict = _smooth_verdict(risk, spectrum, kinks, length, tolerance, known_flat, evidence)
+    spectrum = spectrum.with_known_zeros(evidence.get("explained_zeros", 0))
     return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
 
 
@@ -186,7 +187,7 @@ def _smooth_verdict(
         "known_flat_verified": explained.flat[1],
         "symmetries": explained.symmetries,
     }
-    return verdict_of_inertia(spectrum, explained.dimension)
+    return verdict_of_inertia(spectrum.with_known_zeros(explained.dimension), explained.dimension)
 
 
 def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the Hessian says at a point that may be critical only to within ‖∇R‖: eigenvalues with their uncertainty."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,7 +17,8 @@ __all__ = ["Explained", "FlatManifold", "Spectrum", "explain_zeros", "spectrum_a
 
 _ROUNDING = 10.0
 _PARAMETRISATION_CURVATURE = 10.0
-_INDEPENDENT = 1e-8
+# The same direction found in two ways differs by the distance from criticality, and must not count twice.
+_INDEPENDENT = 1e-4
 
 
 @runtime_checkable
@@ -37,6 +38,7 @@ class Spectrum:
         eigenvalues: (M,), ascending.
         vectors: (M, M), as columns.
         uncertainty: by Weyl's inequality no eigenvalue at the critical point is further off than this.
+        rounding: the part of it that is there at the critical point itself, too.
         flatness: Frye's r.
         newton: the least-squares Newton step, (M,), from θ to the critical point.
         inertia: the counts with the uncertainty as threshold.
@@ -45,9 +47,19 @@ class Spectrum:
     eigenvalues: Float[Tensor, " M"]
     vectors: Float[Tensor, "M M"]
     uncertainty: float
+    rounding: float
     flatness: float
     newton: Float[Tensor, " M"]
     inertia: Inertia
+
+    def with_known_zeros(self, explained: int) -> "Spectrum":
+        """Leave the inertia undecided where a zero that is not explained may be a small eigenvalue that is none."""
+        # At the critical point zeros are zero to rounding; next to it, moved zeros look like small eigenvalues.
+        inside = self.eigenvalues.abs() <= self.uncertainty
+        moved = inside & (self.eigenvalues.abs() > _ROUNDING * self.rounding)
+        if int(inside.sum()) <= explained or not bool(moved.any()):
+            return self
+        return replace(self, inertia=replace(self.inertia, margin=1.0))
 
 
 @dataclass(frozen=True)
@@ -75,19 +87,20 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
     eigenvalues, vectors = torch.linalg.eigh(dense)
     norm = float(eigenvalues.abs().max())
     length = float(gradient.norm())
-    uncertainty = _ROUNDING * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm + 2 * asymmetry
+    rounding = _ROUNDING * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm + 2 * asymmetry
     components = vectors.T @ gradient
-    seen = eigenvalues.abs() > uncertainty + _PARAMETRISATION_CURVATURE * length
+    seen = eigenvalues.abs() > rounding + _PARAMETRISATION_CURVATURE * length
     newton = -(vectors[:, seen] @ (components[seen] / eigenvalues[seen]))
     moved = _PARAMETRISATION_CURVATURE * length
     if near and float(newton.norm()) > 0:
         shift = _symmetric(risk, risk.flatten() + newton)[0] - dense
         moved = max(moved, 2 * float(torch.linalg.matrix_norm(shift)))
-    uncertainty += moved
+    uncertainty = rounding + moved
     return Spectrum(
         eigenvalues,
         vectors,
         uncertainty,
+        rounding,
         float(flatness_of_spectrum(eigenvalues[None], components[None])[0]),
         newton,
         inertia_of_spectrum(eigenvalues, uncertainty, f"dense eigendecomposition, {dense.dtype}"),

@@ -65,6 +65,11 @@ def verdict_of_inertia(spectrum: Spectrum, explained: int) -> Verdict:
     if lowest < -_DECIDED * bound:
         others = "" if inertia.decided else ", though further eigenvalues are not decided"
         return Verdict("strict saddle", f"{counts}, with λ = {lowest:.3e} ± {bound:.0e}{others}")
+    if not inertia.decided and inertia.zero > explained:
+        blurred = (
+            f"of the zeros {inertia.zero - explained} may be small eigenvalues, their error bound being {bound:.0e}"
+        )
+        return Verdict("undecided", f"{counts}, but {blurred}")
     if not inertia.decided:
         margin = f"the smallest counted |λ| is only {inertia.margin:.2g} times its error bound {bound:.0e}"
         return Verdict("undecided", f"{counts}, but {margin}")
