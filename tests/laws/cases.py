@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,7 @@ SITES = {
     "batch norm": ("0", "3"),
 }
 ACTIVATIONS = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.2)}
+METHODS = ("newton-mr", "minimum")
 INSERTED = ("elu", "leaky_relu", "relu", "hardtanh")
 
 
@@ -120,16 +122,23 @@ def network(case: Case, attempt: int) -> tuple[nn.Module, Tensor, torch.Generato
 
 
 def planted(case: Case) -> "ls.EmpiricalRisk | None":
-    """Plant a critical point, or find one for cross-entropy; None when sixteen draws give none."""
-    for attempt in range(16):
+    """Plant a critical point, or find one for cross-entropy; None when 32 draws give none."""
+    for attempt in range(32):
         model, inputs, generator = network(case, attempt)
         if case.kind == "cross-entropy":
-            risk = _searched(model, inputs, generator)
+            risk = _searched(model, inputs, generator, METHODS[attempt % len(METHODS)])
         else:
             risk = _planted(model, inputs, case.kind, generator)
-        if risk is not None and ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm())).decided:
+        if risk is not None and _well_conditioned(risk):
             return risk
     return None
+
+
+def _well_conditioned(risk: "ls.EmpiricalRisk") -> bool:
+    """Whether the inertia is decided and no counted eigenvalue is below 1e-7 of the largest."""
+    found = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    largest = float(torch.linalg.eigvalsh(risk.hessian().to_dense()).abs().max())
+    return found.decided and found.margin * found.tolerance >= 1e-7 * largest
 
 
 def _planted(model: nn.Module, inputs: Tensor, kind: str, generator: torch.Generator) -> "ls.EmpiricalRisk | None":
@@ -140,10 +149,11 @@ def _planted(model: nn.Module, inputs: Tensor, kind: str, generator: torch.Gener
     return ls.EmpiricalRisk(model, "mse", (inputs, targets))
 
 
-def _searched(model: nn.Module, inputs: Tensor, generator: torch.Generator) -> "ls.EmpiricalRisk | None":
+def _searched(model: nn.Module, inputs: Tensor, generator: torch.Generator, method: Any) -> "ls.EmpiricalRisk | None":
     """Search from the drawn network, with labels of pure noise so that the minima are finite."""
     labels = torch.randint(0, OUTPUTS, (len(inputs),), generator=generator)
-    search = ls.find_critical_point(ls.EmpiricalRisk(model, "cross_entropy", (inputs, labels)), generator=generator)
+    risk = ls.EmpiricalRisk(model, "cross_entropy", (inputs, labels))
+    search = ls.find_critical_point(risk, method, max_steps=200)
     if search.status != "converged" or search.gradient_norm > 1e-13:
         return None
-    return ls.EmpiricalRisk(search.model, "cross_entropy", (inputs, labels))
+    return risk.with_model(search.model)

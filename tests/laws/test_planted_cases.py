@@ -46,9 +46,9 @@ def test_a_lift_keeps_outputs_criticality_and_inertia(case: Case) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(2))
 def test_three_hundred_lifts_none_wrong_and_at_most_two_percent_undecided(part: int) -> None:
-    cases = list(all_cases(ALL))[part::6]
+    cases = list(all_cases(ALL))[part::2]
     undecided = [line for case in cases if (line := lifted_is_as_predicted(case)) != "decided"]
     print(*undecided, sep="\n")
     assert len(undecided) <= UNDECIDED_SHARE * len(cases), undecided

@@ -74,13 +74,18 @@ def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:
     """Return (width, m) with orthonormal rows or columns, whose row space holds that of the weight."""
     m = weight.shape[1]
     if width >= m:
-        return torch.linalg.qr(torch.randn(width, m, generator=generator, dtype=weight.dtype))[0]
+        return _uniform_frame(width, m, generator)
     rank = numerical_rank(weight)
     rows = torch.linalg.svd(weight)[2][:rank]
     extra = torch.randn(width - rank, m, generator=generator, dtype=weight.dtype)
     span = torch.linalg.qr(torch.cat([rows, extra]).T)[0].T
-    turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=weight.dtype))[0]
-    return turn @ span
+    return _uniform_frame(width, width, generator) @ span
+
+
+def _uniform_frame(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Return orthonormal columns, uniformly distributed: LAPACK's reflections alone give one sign of det only."""
+    Q, R = torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64))
+    return Q * torch.sign(torch.diagonal(R))
 
 
 def place_on_pieces(

@@ -1,0 +1,174 @@
+"""Paths on a lifted manifold T_S(θ) with one inserted layer."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.embedding._chart import DepthChart
+from liftscape.embedding._factor_path import factor_path, factors_are_connected
+from liftscape.outcomes import EmbeddingError
+from liftscape.sites import stream_features
+
+if TYPE_CHECKING:
+    from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
+
+__all__ = ["path_between"]
+
+# The middle of the path keeps this share of the room that each neuron has on its piece.
+_SHARE = 0.5
+_ENDS = 0.15
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A point of the manifold: the inserted layer's parameters, float64; d follows from the others."""
+
+    A: Float[Tensor, "k m_in"]
+    c: Float[Tensor, " k"]
+    B: Float[Tensor, "m_out k"]
+
+
+def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[float], nn.Module]:
+    """Return a path on T_S(θ) from the manifold's own point to another, for fixed pieces and one inserted layer.
+
+    A is shrunk towards the interior of the pieces with B growing in turn, the factorisation BΛA = W is moved there,
+    and the other end is reached the same way. Outputs move by rounding, about 50·eps·‖B‖‖c‖/‖z‖.
+
+    Source: derived (theory 3, Paths).
+
+    Args:
+        manifold: of a lift by one layer with bias.
+        other: another point of it.
+
+    Returns:
+        A callable of t in [0, 1]; 0 and 1 give copies of the two ends.
+
+    Raises:
+        EmbeddingError: if several layers were inserted, the maps have no bias, the other network is not on the
+            manifold, or the two lie in different components.
+    """
+    chart = manifold.chart
+    if not isinstance(chart, DepthChart) or len(manifold.layers) != 1:
+        raise EmbeddingError(
+            f"a path is built for one inserted layer, but {len(manifold.layers)} were inserted; lift by one layer."
+        )
+    layer, last = manifold.layers[0], chart.last
+    membership = manifold.contains(other)
+    if not membership:
+        raise EmbeddingError(f"the path's other end is not on the manifold: {membership.reason}")
+    if _parameter(manifold.model, layer.name, "bias") is None:
+        raise EmbeddingError(
+            f"a path needs biases to stay inside the pieces, but '{layer.name}' has none; lift a map that has a bias."
+        )
+    weight, bias = (_parameter(manifold.base, chart.site, name) for name in ("weight", "bias"))
+    assert weight is not None
+    assert bias is not None
+    slope = chart.layers[0].slope
+    intercept = chart.layers[0].intercept
+    ends = [_read(network, layer.name, last) for network in (manifold.model, other)]
+    alive = slope != 0
+    factors = [(slope[alive, None] * end.A[alive], end.B[:, alive]) for end in ends]
+    if not factors_are_connected(weight, factors[0][0], factors[1][0]):
+        raise EmbeddingError(
+            f"the two networks lie in different components: with {int(alive.sum())} alive neurons = rank W the sign of "
+            "det ΛA tells them apart, and no path on the manifold joins them; lift with one neuron more."
+        )
+    walk = factor_path(weight, factors[0], factors[1])
+    centre, room = _interior(layer, ends)
+    scale = _shrinking(walk, slope, centre, room, ends, _largest_feature(manifold, chart.site))
+
+    def at(t: float) -> _Layer:
+        if t < _ENDS or t > 1 - _ENDS:
+            end, share = (ends[0], t / _ENDS) if t < 0.5 else (ends[1], (1 - t) / _ENDS)
+            shrunk = scale**share
+            B = torch.where(alive, end.B / shrunk, end.B)
+            return _Layer(shrunk * end.A, centre + shrunk * (end.c - centre), B)
+        inner = (t - _ENDS) / (1 - 2 * _ENDS)
+        P, B_alive = walk(inner)
+        A = scale * ((1 - inner) * ends[0].A + inner * ends[1].A)
+        B = (1 - inner) * ends[0].B + inner * ends[1].B
+        A[alive], B[:, alive] = scale * P / slope[alive, None], B_alive / scale
+        c = centre + scale * ((1 - inner) * ends[0].c + inner * ends[1].c - centre)
+        return _Layer(A, c, B)
+
+    def network(t: float) -> nn.Module:
+        if t <= 0 or t >= 1:
+            return copy.deepcopy(manifold.model if t <= 0 else other)
+        point = at(t)
+        made = copy.deepcopy(manifold.model)
+        values = {
+            (layer.name, "weight"): point.A,
+            (layer.name, "bias"): point.c,
+            (last, "weight"): point.B,
+            (last, "bias"): bias - point.B @ (slope * point.c + intercept),
+        }
+        with torch.no_grad():
+            for (module, name), value in values.items():
+                getattr(made.get_submodule(module), name).copy_(value)
+        return made
+
+    return network
+
+
+def _read(model: nn.Module, first: str, last: str) -> _Layer:
+    """Read the inserted layer off a network."""
+    A, c, B = (_parameter(model, *where) for where in ((first, "weight"), (first, "bias"), (last, "weight")))
+    assert A is not None
+    assert c is not None
+    assert B is not None
+    return _Layer(A, c, B)
+
+
+def _parameter(model: nn.Module, module: str, name: str) -> Tensor | None:
+    """Return a parameter in float64 on the CPU, None where there is none."""
+    tensor = getattr(model.get_submodule(module), name)
+    return None if tensor is None else tensor.detach().to("cpu", torch.float64)
+
+
+def _interior(layer: "OccupiedLayer", ends: list[_Layer]) -> tuple[Tensor, Tensor]:
+    """Return a point inside each neuron's piece and its distance to the ends; half-lines give as much as is used."""
+    reach = torch.stack([end.c.abs() for end in ends]).amax(dim=0) + 1
+    lower = torch.tensor([piece.lower for piece in layer.pieces], dtype=torch.float64)
+    upper = torch.tensor([piece.upper for piece in layer.pieces], dtype=torch.float64)
+    centre, room = torch.zeros_like(reach), reach.clone()
+    bounded = torch.isfinite(lower) & torch.isfinite(upper)
+    centre = torch.where(
+        torch.isfinite(lower), lower + reach, torch.where(torch.isfinite(upper), upper - reach, centre)
+    )
+    centre[bounded], room[bounded] = (lower + upper)[bounded] / 2, (upper - lower)[bounded] / 2
+    return centre, room
+
+
+def _shrinking(
+    walk: Callable[[float], tuple[Tensor, Tensor]],
+    slope: Tensor,
+    centre: Tensor,
+    room: Tensor,
+    ends: list[_Layer],
+    feature: float,
+) -> float:
+    """Return the scale of A at which the middle of the path keeps inside the pieces for features of that norm."""
+    alive = slope != 0
+    norms = torch.stack([end.A.norm(dim=1) for end in ends]).amax(dim=0)
+    # The turn keeps norms, the straight legs have theirs at their ends: a coarse grid with slack bounds them.
+    walked = torch.stack([walk(step / 64)[0].norm(dim=1) for step in range(65)]).amax(dim=0) * 1.5
+    norms[alive] = torch.maximum(norms[alive], walked / slope[alive].abs())
+    shift = torch.stack([(end.c - centre).abs() for end in ends]).amax(dim=0)
+    return min(1.0, float((_SHARE * room / (norms * feature + shift).clamp_min(1e-300)).min()))
+
+
+def _largest_feature(manifold: "LiftedManifold", site: str) -> float:
+    """Return the largest norm of a feature that reaches the site on S."""
+    largest = 0.0
+
+    def receive(_name: str, h: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, float(h.double().norm(dim=1).max()))
+
+    stream_features(manifold.base, [site], manifold.inputs, receive)
+    return largest
