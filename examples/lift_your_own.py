@@ -29,6 +29,9 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = Gated().double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
     inputs = torch.randn(300, 4, generator=generator, dtype=torch.float64)
     targets = ls.plant_critical_point(model, inputs, kind="minimum", generator=generator)
     risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
@@ -40,7 +43,7 @@ def main() -> None:
     ls.checks.check_embedding(embedding, risk)
 
     folded = ls.fold(embedding.model, inputs)
-    gap = (folded.model.branch.weight - model.branch.weight).abs().max()
+    gap = (folded.model.branch.weight - model.branch.weight).detach().abs().max()
     print(f"folded {folded.removed}: the largest difference to the first weights is {float(gap):.1e}")
 
 

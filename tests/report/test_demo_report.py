@@ -112,7 +112,7 @@ def test_the_headline_and_the_captions_carry_the_measured_numbers(report: Path):
     text = report.read_text(encoding="utf-8")
     assert "2 of 2 lifted points: inertia as predicted, outputs kept to 2·10⁻¹⁶, gradient zero to 3·10⁻¹⁵." in text
     assert "slope 2.00 (ε²)" in text
-    assert "tanh 3-1-1: of 10 random starts, 8 critical, 1 diverging, 1 gradient-flat." in text
+    assert "tanh 3-1-1: of 10 random starts, 8 critical, 1 diverging, 1 gradient-flat; 3 distinct." in text
 
 
 def test_the_json_is_the_result(report: Path, demo_result: DemoResult):

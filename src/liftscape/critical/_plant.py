@@ -57,7 +57,8 @@ def plant_critical_point(
     Example:
         >>> from liftscape import nets
         >>> from liftscape.risk import EmpiricalRisk
-        >>> model, x = nets.mlp((2, 2, 1)), torch.linspace(-1, 1, 80, dtype=torch.float64).reshape(40, 2) ** 3
+        >>> draws = torch.Generator().manual_seed(0)
+        >>> model, x = nets.mlp((2, 2, 1)), torch.randn(60, 2, generator=draws, dtype=torch.float64)
         >>> risk = EmpiricalRisk(model, "mse", (x, plant_critical_point(model, x, kind="saddle")))
         >>> bool(risk.gradient().norm() < 1e-13), bool(torch.linalg.eigvalsh(risk.hessian().to_dense())[0] < -1e-6)
         (True, True)

@@ -1,6 +1,6 @@
 """The inertia (n₋, n₀, n₊) with a threshold that knows how far the point is from being critical."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -84,7 +84,8 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
         gradient_norm: ‖∇R‖ at the point; 0 says that the point is critical to rounding.
 
     Returns:
-        The counts, the threshold and the margin; a margin below 10 means undecided.
+        The counts, the threshold and the margin; a margin below 10 means undecided, and is 1 where a counted zero is
+        none to rounding.
 
     Example:
         >>> inertia(torch.diag(torch.tensor([-1.0, 0.0, 3.0], dtype=torch.float64))).triple
@@ -98,4 +99,7 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
     norm = float(eigenvalues.abs().max()) if len(eigenvalues) else 0.0
     rounding = 10 * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm
     tolerance = rounding + 2 * asymmetry + _PARAMETRISATION_CURVATURE * gradient_norm
-    return inertia_of_spectrum(eigenvalues, tolerance, f"dense eigendecomposition, {dense.dtype}")
+    counted = inertia_of_spectrum(eigenvalues, tolerance, f"dense eigendecomposition, {dense.dtype}")
+    moved = bool(((eigenvalues.abs() > rounding + 2 * asymmetry) & (eigenvalues.abs() <= tolerance)).any())
+    # A zero that is not one to rounding may be a small eigenvalue that the gradient's term of the threshold hides.
+    return replace(counted, margin=1.0) if moved else counted

@@ -76,7 +76,7 @@ def find_caption(result: DemoResult) -> str:
     parts = []
     for search in result.searches:
         ends = ", ".join(f"{count} {status}" for status, count in search.outcomes.items() if count)
-        parts.append(f"{search.network}: of {search.starts} random starts, {ends}; {search.distinct} distinct points.")
+        parts.append(f"{search.network}: of {search.starts} random starts, {ends}; {search.distinct} distinct.")
     worst = max(point.spectrum.gradient_norm for point in result.points)
     parts.append(
         f"Points count as distinct when their losses or their outputs on the data differ. The {len(result.points)} "

@@ -95,7 +95,7 @@ def draw_training(study: TrainingStudy) -> Figure:
         The figure.
     """
     figure, axes = new_panel(
-        f"Training {study.network} from small random weights", "gradient step", "training loss (mean squared error)"
+        f"Training {study.network}, small start", "gradient step", "training loss (mean squared error)"
     )
     _draw_runs(axes, study)
     axes.set_yscale("log")
@@ -211,16 +211,16 @@ def draw_negative_curvature(study: SmoothStudy) -> Figure:
     axes.semilogx(study.epsilons, study.smallest_eigenvalue, "o-", color=SERIES["orange"], markersize=5)
     axes.axhline(0.0, color=INK, linewidth=0.9)
     axes.axhline(study.shallow_smallest, color=SERIES["blue"], linewidth=1.1, linestyle=(0, (5, 3)))
-    for value, count, epsilon in zip(study.smallest_eigenvalue, study.negative, study.epsilons, strict=True):
+    for count, epsilon in zip(study.negative, study.epsilons, strict=True):
         axes.annotate(
             f"{count} neg.",
-            (epsilon, value),
-            xytext=(0, -8),
-            textcoords="offset points",
+            (epsilon, 0.03),
+            xycoords=axes.get_xaxis_transform(),
             ha="center",
-            va="top",
+            va="bottom",
             fontsize=8.8,
         )
+    axes.margins(x=0.1)
     axes.annotate(
         f"shallow minimum: {study.shallow_smallest:.2g}",
         (1.0, study.shallow_smallest),

@@ -139,6 +139,4 @@ def _certified(
         kind=certificate.kind,
         tail=site.bound > 0,
     )
-    where = "hidden" if site.name == HIDDEN_MAP else "output"
-    label = f"+{record.layers} {record.activation} before the {where} map"
-    return record, spectrum_of(label, risk, certificate)
+    return record, spectrum_of(f"+{record.layers} {record.activation}", risk, certificate)
