@@ -20,11 +20,11 @@ def risk(generator: torch.Generator) -> ls.EmpiricalRisk:
 
 class WrongDerivative(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, t):  # noqa: ANN001, ANN205
+    def forward(ctx, t):
         return torch.tanh(t)
 
     @staticmethod
-    def backward(ctx, grad):  # noqa: ANN001, ANN205
+    def backward(ctx, grad):
         return 2 * grad
 
 

@@ -7,7 +7,7 @@ from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._fibre import fibre_block
 from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps
 from liftscape.embedding._manifold import LiftedManifold, Membership
-from liftscape.embedding._prediction import InertiaPrediction
+from liftscape.embedding._prediction import DepthLaw, InertiaPrediction
 from liftscape.embedding._saved import load_embedded, save_embedded
 from liftscape.embedding._width import WidenedSite, add_null_neuron, split
 
@@ -16,6 +16,7 @@ __all__ = [
     "Chart",
     "ComposedChart",
     "DepthChart",
+    "DepthLaw",
     "Embedding",
     "EmbeddingGaps",
     "InertiaPrediction",

@@ -1,0 +1,160 @@
+"""Critical lifting in any module: outputs, gradient through the chart, local form; fold leads back."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import liftscape as ls
+from liftscape.embedding import DepthLaw
+
+F64 = torch.float64
+
+
+class Listed(nn.Module):
+    """A ModuleList of blocks with a residual sum and functional activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(3, 3), nn.Tanh()) for _ in range(2))
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return self.out(torch.sigmoid(x))
+
+
+class CalledTwice(nn.Module):
+    """One map called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.out = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.map(torch.tanh(self.map(x)))))
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+PLACES: list[tuple[Callable[[], nn.Module], str]] = [
+    (chain, "0"),
+    (chain, "2"),
+    (Listed, "blocks.1.0"),
+    (Listed, "out"),
+    (CalledTwice, "map"),
+    (CalledTwice, "out"),
+]
+ACTIVATIONS = (
+    "elu",
+    "selu",
+    "celu",
+    "relu",
+    "leaky_relu",
+    "hardtanh",
+    "relu6",
+    "hardswish",
+    "gelu",
+    "silu",
+    "softplus",
+)
+
+
+@given(
+    place=st.sampled_from(PLACES),
+    activation=st.sampled_from(ACTIVATIONS),
+    extra=st.lists(st.integers(0, 3), min_size=1, max_size=3),
+    seed=st.integers(0, 10**6),
+)
+def test_outputs_gradient_and_fold(
+    place: tuple[Callable[[], nn.Module], str], activation: str, extra: list[int], seed: int
+) -> None:
+    make, at = place
+    torch.manual_seed(seed)
+    model = make().to(F64)
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(25, 3, generator=generator, dtype=F64)
+    weight = model.get_submodule(at).weight
+    widths = [int(torch.linalg.matrix_rank(weight)) + more for more in extra]
+    embedding = ls.lift(model, at, inputs, widths, activation, generator)
+    with torch.no_grad():
+        outputs = model(inputs)
+        # Tails sit far from the origin, so that the intercepts they cancel are larger.
+        size = 1 if activation not in {"gelu", "silu", "softplus", "hardswish"} else 1e2
+        assert float((embedding.model(inputs) - outputs).abs().max()) <= size * 1e-12 * float(outputs.abs().max())
+
+    targets = torch.randn(25, 2, generator=generator, dtype=F64)
+    risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
+    lifted = risk.with_model(embedding.model)
+    J = embedding.chart.jacobian(lifted.parameters)
+    expected = J.T @ risk.gradient()
+    assert float((lifted.gradient() - expected).norm()) <= size * 1e-11 * (1 + float(expected.norm()))
+
+    if make is not CalledTwice:
+        folded = ls.fold(embedding.model, inputs).model.get_submodule(at)
+        assert float((folded.weight - weight).detach().abs().max()) <= size * 1e-12
+        assert float((folded.bias - model.get_submodule(at).bias).detach().abs().max()) <= size * 1e-12
+
+
+@pytest.mark.parametrize("kind", ["minimum", "saddle"])
+@pytest.mark.parametrize("widths", [2, 3, (2, 3), (4, 3, 3)])
+@pytest.mark.parametrize("at", ["0", "2"])
+def test_local_form_and_inertia_at_planted_points(
+    at: str, widths: int | tuple[int, ...], kind: str, generator: torch.Generator
+) -> None:
+    model = ls.nets.mlp((3, 2, 2))
+    inputs = torch.randn(120, 3, generator=generator, dtype=F64)
+    targets = ls.plant_critical_point(model, inputs, kind=kind, generator=generator)
+    risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
+    base = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    embedding = ls.lift(model, at, inputs, widths, "leaky_relu", generator)
+    lifted = risk.with_model(embedding.model)
+    J, H, H_lifted = (
+        embedding.chart.jacobian(lifted.parameters),
+        risk.hessian().to_dense(),
+        lifted.hessian().to_dense(),
+    )
+    assert float((H_lifted - J.T @ H @ J).norm()) <= 1e-11 * float(H_lifted.norm())
+    measured = ls.curvature.inertia(H_lifted, float(lifted.gradient().norm()))
+    assert measured.decided
+    assert embedding.predict_inertia(base).holds(measured)
+    assert (base.negative > 0) == (kind == "saddle")
+
+
+def test_rank_deficient_factors_can_lose_strictness(generator: torch.Generator) -> None:
+    """A strict saddle whose negative direction is not in the image of J becomes one that is not strict."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).to(F64)
+    found = False
+    for seed in range(40):
+        draws = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=draws, dtype=F64))
+            model[2].weight.zero_()
+        inputs = torch.randn(40, 3, generator=draws, dtype=F64)
+        features = torch.tanh(model[0](inputs)).detach()
+        # With W = 0 the point is critical where the residual is orthogonal to the features and to constants.
+        basis = torch.linalg.qr(torch.cat([features, torch.ones(40, 1, dtype=F64)], dim=1))[0]
+        residual = torch.randn(40, 3, generator=draws, dtype=F64)
+        residual -= basis @ (basis.T @ residual)
+        targets = model[2].bias.detach() - 4 * residual
+        risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
+        assert float(risk.gradient().norm()) <= 1e-12
+        base = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+        embedding = ls.lift(model, "2", inputs, 1, "elu", draws)
+        with torch.no_grad():
+            embedding.model.get_submodule("2.B").weight.zero_()
+            embedding.model.get_submodule("2.A").weight.zero_()
+            embedding.model.get_submodule("2.B").bias.copy_(model[2].bias)
+        lifted = risk.with_model(embedding.model)
+        measured = ls.curvature.inertia(lifted.hessian(), float(lifted.gradient().norm()))
+        assert embedding.corank == 4 * 3
+        assert DepthLaw(embedding.corank, embedding.added_parameters).predict(base).holds(measured)
+        found = found or (base.negative > 0 and measured.negative == 0)
+    assert found
