@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import liftscape as ls
+from liftscape.critical import kink_margin
 
 DTYPE = torch.float64
 INPUTS, WIDTH, OUTPUTS = 3, 3, 2
@@ -120,8 +121,8 @@ def network(case: Case, attempt: int) -> tuple[nn.Module, Tensor, torch.Generato
 
 
 def planted(case: Case) -> "ls.EmpiricalRisk | None":
-    """Plant a critical point, or find one for cross-entropy; None when 60 draws give none."""
-    for attempt in range(60):
+    """Plant a critical point, or find one for cross-entropy; None when 200 draws give none."""
+    for attempt in range(200):
         model, inputs, generator = network(case, attempt)
         if case.kind == "cross-entropy":
             risk = _searched(model, inputs, generator)
@@ -152,7 +153,8 @@ def _searched(model: nn.Module, inputs: Tensor, generator: torch.Generator) -> "
     labels = torch.randint(0, OUTPUTS, (len(inputs),), generator=generator)
     risk = ls.EmpiricalRisk(model, "cross_entropy", (inputs, labels))
     # A search that converges does so early; another draw is cheaper than a long search.
-    search = ls.find_critical_point(risk, max_steps=80)
-    if search.status != "converged" or search.gradient_norm > 1e-13:
+    search = ls.find_critical_point(risk, max_steps=40)
+    found = risk.with_model(search.model)
+    if search.status != "converged" or search.gradient_norm > 1e-13 or kink_margin(found).margin < 1e-6:
         return None
-    return risk.with_model(search.model)
+    return found

@@ -21,6 +21,6 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         # A second Ctrl-C must not add a traceback to the one line.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(f"liftscape: interrupted; {interrupt or 'nothing was written'}.", file=sys.stderr)
+        print(f"liftscape: interrupted; {str(interrupt) or 'nothing was written'}.", file=sys.stderr)
         status = _INTERRUPTED
     sys.exit(status)

@@ -19,6 +19,8 @@ from liftscape.risk import flatten, unflatten
 __all__ = ["Chart", "ComposedChart", "DepthChart", "InsertedLayer"]
 
 Parameters = Mapping[str, Tensor]
+# A rank too low widens the bounds on the inertia, a rank too high makes them false.
+_RANK = 1e-10
 
 
 class Chart(ABC):
@@ -70,8 +72,7 @@ class Chart(ABC):
         Returns:
             The corank.
         """
-        J = self.jacobian(params)
-        return J.shape[0] - int(torch.linalg.matrix_rank(J))
+        return len(J := self.jacobian(params)) - _rank(J)
 
     @final
     def added_parameters(self, params: Parameters) -> int:
@@ -210,8 +211,8 @@ class DepthChart(Chart):
         Returns:
             The corank.
         """
-        factors = [layer.slope.to(params[_join(layer.name, "weight")]) for layer in self.layers]
         before = [params[_join(layer.name, "weight")].detach() for layer in self.layers]
+        factors = [layer.slope.to(A) for layer, A in zip(self.layers, before, strict=True)]
         scaled = [slope[:, None] * A for slope, A in zip(factors, before, strict=True)]
         last = params[_join(self.last, "weight")].detach()
         m_in, m_out = scaled[0].shape[1], last.shape[0]
@@ -219,12 +220,12 @@ class DepthChart(Chart):
         product: Tensor | None = None
         for factor in scaled:
             product = factor if product is None else factor @ product
-            row_ranks.append(int(torch.linalg.matrix_rank(product)))
+            row_ranks.append(_rank(product))
         column_ranks = [m_out]
         product = None
         for slope, factor in zip(reversed(factors), reversed([*scaled[1:], last]), strict=True):
             product = factor * slope if product is None else product @ factor * slope
-            column_ranks.insert(0, int(torch.linalg.matrix_rank(product)))
+            column_ranks.insert(0, _rank(product))
         falls = [a - b for a, b in zip(row_ranks, [*row_ranks[1:], 0], strict=True)]
         return m_out * m_in - sum(u * fall for u, fall in zip(column_ranks, falls, strict=True))
 
@@ -237,6 +238,11 @@ def _apply(params: Parameters, name: str, weight: Tensor | None, bias: Tensor | 
     if own_bias is None:
         return own_weight @ weight, None
     return own_weight @ weight, own_weight @ bias + own_bias if bias is not None else own_bias
+
+
+def _rank(matrix: Tensor) -> int:
+    """Return the rank, counting singular values that rounding may have made as zeros."""
+    return int(torch.linalg.matrix_rank(matrix, rtol=_RANK))
 
 
 def _join(module: str, parameter: str) -> str:

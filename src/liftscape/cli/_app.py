@@ -1,0 +1,58 @@
+"""The application: commands are registered, run, and end with one sentence where they fail."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from liftscape import __version__
+from liftscape.cli._certify import certify
+from liftscape.cli._demo import demo
+from liftscape.cli._fold import fold
+from liftscape.cli._lift import lift
+
+__all__ = ["app", "run"]
+
+MISUSE = 2
+
+app = App(
+    name="liftscape",
+    help="Shows where a network's training stands in its loss landscape, and moves it.",
+    version=__version__,
+    help_format="plaintext",
+)
+for _command in (demo, certify, lift, fold):
+    app.command(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program's name.
+
+    Returns:
+        The exit status: 0, or 2 after misuse; other exceptions keep their traceback.
+    """
+    try:
+        command, bound, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+        command(*bound.args, **bound.kwargs)
+    except CycloptsError as error:
+        return _refuse(str(error))
+    except Exception as error:
+        if not _is_misuse(error):
+            raise
+        return _refuse(str(error))
+    return 0
+
+
+def _refuse(sentence: str) -> int:
+    """Print one line to stderr."""
+    print(f"liftscape: {' '.join(sentence.split())}", file=sys.stderr)
+    return MISUSE
+
+
+def _is_misuse(error: Exception) -> bool:
+    """Tell liftscape's own refusals, without importing torch where nothing has."""
+    outcomes = sys.modules.get("liftscape.outcomes")
+    return outcomes is not None and isinstance(error, outcomes.LiftscapeError)

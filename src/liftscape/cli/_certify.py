@@ -1,0 +1,141 @@
+"""`liftscape certify`: what kind of point a network stands at."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from liftscape.cli._options import Data, Dtype, Json, Model, Recipe, Weights
+
+if TYPE_CHECKING:
+    from liftscape.critical import CriticalSearch
+    from liftscape.risk import EmpiricalRisk
+
+Search = Literal["minimum", "newton-mr", "none"]
+
+
+def certify(
+    model: Model,
+    *,
+    data: Data,
+    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function of (output, target).")],
+    weights: Weights = None,
+    recipe: Recipe = None,
+    search: Annotated[Search, Parameter(help="Search a critical point from the weights first.")] = "none",
+    save_point: Annotated[Path | None, Parameter(help="Save the found point's weights as .safetensors.")] = None,
+    dtype: Dtype = "float64",
+    json: Json = False,
+    out: Annotated[Path | None, Parameter(help="Write the certificate as JSON to this file.")] = None,
+) -> None:
+    """Certify what kind of point a network stands at: minimum, saddle, undecided, not critical.
+
+    The certificate comes with its evidence: gradient norm, inertia of the Hessian, thresholds, kink margin.
+    """
+    from liftscape.cli._load import load, load_loss
+    from liftscape.cli._print import facts, interrupted_as, progress, show, user_output_aside, write_json
+
+    _check_outputs(out, save_point, search)
+    with user_output_aside():
+        from liftscape import EmpiricalRisk
+        from liftscape.critical import certify as certify_risk
+        from liftscape.outcomes import to_plain
+
+        given = load(model, data, weights, recipe, dtype)
+        risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+        found = None if search == "none" else _search(risk, search)
+        with progress("certifying"):
+            certificate = certify_risk(risk if found is None else risk.with_model(found.model))
+    result: dict[str, Any] = {
+        "certificate": certificate.to_dict(),
+        "search": None if found is None else _summary(found),
+        "loss": to_plain(float(risk.value() if found is None else found.value)),
+        "parameters": risk.size,
+        "samples": risk.batches.samples,
+        "dtype": dtype,
+    }
+    if save_point is not None and found is not None:
+        _save_point(found, save_point)
+    written = " and ".join(str(path) for path in (save_point, out) if path is not None)
+    with interrupted_as(f"{written} was written" if written else "nothing was written"):
+        if out is not None:
+            write_json(result, out)
+        if json:
+            write_json(result)
+            return
+        if found is not None:
+            show(facts("Search", {name: value for name, value in _summary(found).items() if name != "value"}))
+        show(facts("Certificate", _certificate_facts(result)))
+        if written:
+            show(f"Written: {written}")
+
+
+def _search(risk: "EmpiricalRisk", method: Literal["minimum", "newton-mr"]) -> "CriticalSearch":
+    """Search a critical point from the model's own weights."""
+    from liftscape.cli._print import progress
+    from liftscape.critical import find_critical_point
+
+    with progress("searching a critical point") as advance:
+        return find_critical_point(risk, method=method, progress=advance)
+
+
+def _summary(found: "CriticalSearch") -> dict[str, Any]:
+    """Return a search without its parameters and its history."""
+    kept = ("status", "value", "gradient_norm", "flatness", "method", "tolerance", "reason", "advice")
+    return {name: entry for name, entry in found.to_dict().items() if name in kept} | {"steps": len(found.history)}
+
+
+def _certificate_facts(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the certificate's rows, its inertia as a triple with its threshold."""
+    certificate, rows = result["certificate"], {}
+    for name, value in certificate.items():
+        if name in {"inertia", "degeneracy"} and certificate["kind"] == "not critical":
+            # Away from critical points the signs say nothing about the network's place.
+            continue
+        if name == "inertia" and isinstance(value, dict):
+            rows["inertia (n₋, n₀, n₊)"] = f"({value['negative']}, {value['zero']}, {value['positive']})"
+            rows["zero means"] = (
+                f"|λ| ≤ {value['tolerance']:.1e}; the smallest counted |λ| is {_short(value['margin'])}× that"
+            )
+        elif isinstance(value, dict):
+            rows[name.replace("_", " ")] = "; ".join(
+                f"{key.replace('_', ' ')} {_short(entry)}"
+                for key, entry in value.items()
+                if key != "spectrum" and entry is not None
+            )
+        else:
+            rows[name.replace("_", " ")] = value
+    return {"kind": rows.pop("kind", None), "loss": result["loss"], **rows}
+
+
+def _short(entry: Any) -> str:
+    """Write numbers with the digits that matter."""
+    return f"{entry:.3g}" if isinstance(entry, float) else str(entry)
+
+
+def _save_point(found: "CriticalSearch", path: Path) -> None:
+    """Save the found point's weights."""
+    from safetensors.torch import save
+
+    from liftscape._files import write_atomically
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Clones, since a tied tensor may stand in a file of weights only as two.
+    tensors = {name: tensor.clone().contiguous() for name, tensor in found.model.state_dict().items()}
+    write_atomically(path, save(tensors))
+
+
+def _check_outputs(out: Path | None, save_point: Path | None, search: Search) -> None:
+    """Raise before the work is done if its result could not be written."""
+    from liftscape.outcomes import LoadError
+
+    if save_point is not None and search == "none":
+        raise LoadError(f"--save-point {save_point} saves what a search finds; give --search minimum or newton-mr.")
+    if save_point is not None and save_point.suffix != ".safetensors":
+        raise LoadError(f"--save-point writes a .safetensors file, but {save_point} was given.")
+    for path in (out, save_point):
+        if path is not None and path.is_dir():
+            raise LoadError(f"{path} is a folder; name a file.")
+    if out is not None and out.exists() and not out.read_bytes().lstrip().startswith(b"{"):
+        raise LoadError(f"{out} exists and is no certificate, so it is not overwritten; name another file.")
+    if save_point is not None and save_point.exists():
+        raise LoadError(f"{save_point} exists already, so it is not overwritten; name another file.")

@@ -1,0 +1,59 @@
+"""`liftscape demo`: the embedding principle on real data, with its certificates and a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from liftscape.cli._options import Json
+
+if TYPE_CHECKING:
+    from liftscape.studies.embedding_principle_result import DemoResult
+
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for report.html, its figures and result.json.")] = Path("demo"),
+    seed: Annotated[int, Parameter(help="Of all starts and draws.")] = 0,
+    json: Json = False,
+) -> None:
+    """Find critical points of shallow networks on Iris, lift them, certify the lifts, and write a report.
+
+    The report is one HTML file that opens offline.
+
+    Raises:
+        LoadError: if the folder's name is taken by a file.
+    """
+    from liftscape.cli._print import interrupted_as, progress, show, write_json
+    from liftscape.outcomes import LoadError
+
+    if out.exists() and not out.is_dir():
+        raise LoadError(f"{out} is a file; name a folder for the report.")
+    with progress("starting") as advance:
+        from liftscape.studies.embedding_principle import run
+
+        result = run(seed=seed, progress=advance)
+    with interrupted_as(f"{out} may hold part of a report"):
+        from liftscape.report import write_demo_report
+
+        page = write_demo_report(result, out)
+    with interrupted_as(f"{page} was written"):
+        if json:
+            write_json(result.to_dict())
+            return
+        show(*_tables(result), "", result.verdict, f"Report: {page}")
+
+
+def _tables(result: "DemoResult") -> list[Any]:
+    """Return the critical points and their lifts as two tables, which fit a terminal of 80 columns."""
+    from liftscape.cli._print import table
+
+    rows = result.table()
+    if not rows:
+        return []
+    names = list(rows[0])
+    first = names.index("lifts")
+    parts = {"Critical points": names[:first], "Their lifts, certified": [names[0], *names[first:]]}
+    return [
+        table(title, columns, [[row[name] for name in columns] for row in rows]) for title, columns in parts.items()
+    ]

@@ -1,0 +1,34 @@
+"""The arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+__all__ = ["Data", "Dtype", "Force", "Json", "Model", "Recipe", "Weights"]
+
+Model = Annotated[
+    str,
+    Parameter(
+        show_default=False,
+        help="file.py:function or package.module:function that returns a torch.nn.Module, called without arguments.",
+    ),
+]
+Data = Annotated[
+    str,
+    Parameter(
+        help="file.py:function that returns (inputs, targets) or an iterable of such batches; "
+        "or a .npz or .safetensors file with inputs and targets.",
+    ),
+]
+Weights = Annotated[
+    Path | None, Parameter(help="Weights of the model: .safetensors, or .pt with a state dict (no code is read).")
+]
+Recipe = Annotated[
+    Path | None, Parameter(help="A folder that lift or fold wrote from MODEL: work on the network it holds.")
+]
+Dtype = Annotated[
+    Literal["float64", "float32"], Parameter(help="Model and data are converted to it; certificates need float64.")
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON to stdout instead of tables.")]
+Force = Annotated[bool, Parameter(negative="", help="Overwrite another network in the output folder.")]

@@ -1,0 +1,75 @@
+"""Bad input gets one line on stderr that names it, status 2, and leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "more", "sentence"),
+    [
+        ("my_model.py:buidl", "my_data.py:load", (), "my_model.py has no function 'buidl'"),
+        ("missing.py:build", "my_data.py:load", (), "there is no file missing.py"),
+        ("my_model.py", "my_data.py:load", (), "file.py:function"),
+        ("broken.py:build", "my_data.py:load", (), "broken.py raised on import: ZeroDivisionError"),
+        ("my_model.py:raising", "my_data.py:load", (), "NameError"),
+        ("my_model.py:no_model", "my_data.py:load", (), "must return a torch.nn.Module"),
+        ("my_model.py:with_argument", "my_data.py:load", (), "called without arguments"),
+        ("my_model.py:with_dropout", "my_data.py:load", (), "'1'"),
+        ("my_model.py:with_batch_norm", "my_data.py:two_batches", (), "BatchNorm"),
+        ("my_model.py:integers", "my_data.py:load", (), "0.weight"),
+        ("my_model.py:build", "my_data.py:one_shot", (), "one-shot generator"),
+        ("my_model.py:build", "my_data.py:broadcasting", (), r"\(40, 1\).*\(40,\)|\(40,\).*\(40, 1\)"),
+        ("my_model.py:build", "my_data.py:lengths", (), "40.*39"),
+        ("my_model.py:build", "my_data.py:with_nan", (), "7"),
+        ("my_model.py:build", "my_data.py:empty", (), "no samples|empty|0 samples"),
+        ("my_model.py:build", "my_data.py:classes", ("--loss", "cross_entropy"), "5"),
+        ("my_model.py:build", "my_data.py:load", ("--loss", "mes"), "mse"),
+        ("my_model.py:build", "my_data.py:load", ("--weights", "few.safetensors"), "missing: 0.bias"),
+        ("my_model.py:build", "my_data.py:load", ("--weights", "cut.safetensors"), "truncated"),
+        ("my_model.py:build", "data.csv", (), "npz"),
+    ],
+)
+def test_one_line_names_what_is_wrong(
+    command: Command, folder: Path, model: str, data: str, more: tuple[str, ...], sentence: str
+) -> None:
+    before = sorted(folder.rglob("*.json"))
+    loss = () if "--loss" in more else ("--loss", "mse")
+    status, out, err = command("certify", model, "--data", data, *loss, *more, "--out", "certificate.json")
+    assert (status, out) == (2, "")
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("liftscape: ")
+    assert re.search(sentence, lines[0]), lines[0]
+    assert sorted(folder.rglob("*.json")) == before
+
+
+def test_a_name_that_does_not_exist_is_offered_the_nearest(command: Command) -> None:
+    status, _, err = command("lift", "my_model.py:build", "--data", "my_data.py:load", "--at", "22", "--out", "lifted")
+    assert status == 2
+    assert "did you mean '2'?" in err
+    assert not Path("lifted").exists()
+
+
+def test_ctrl_c_ends_with_one_line(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "liftscape", "demo", "--out", "demo"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines() == ["liftscape: interrupted; nothing was written."]
+    assert not (folder / "demo").exists()
