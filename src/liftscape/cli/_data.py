@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from liftscape.cli._user_code import call_user, find_user_object, is_reference
 from liftscape.embedding._weights import read_weights
 from liftscape.outcomes import DataError, LiftscapeError, LoadError, ModelError
-from liftscape.risk import Batches, as_batches, call_model, trainable_parameters
+from liftscape.risk import Batches, as_batches, call_model, check_real, trainable_parameters
 
 __all__ = ["check_call", "load_data"]
 
@@ -80,8 +80,9 @@ def check_call(model: nn.Module, batches: Batches, reference: str) -> None:
         reference: how the user named the model.
 
     Raises:
-        ModelError: if the call raises; the sentence shows the shape and dtype of the inputs.
+        ModelError: if a parameter is not real, or the call raises; it shows the shape and dtype of the inputs.
     """
+    check_real(model)
     inputs, _ = next(iter(batches))
     given = f"{tuple(inputs.shape)} and dtype {inputs.dtype}" if isinstance(inputs, Tensor) else type(inputs).__name__
     try:

@@ -1,7 +1,7 @@
 """R_S(θ) as a pure function, with its gradient and its Hessian as an operator."""
 
 from liftscape.risk._batches import Batch, Batches, as_batches
-from liftscape.risk._call import call_model, trainable_parameters
+from liftscape.risk._call import call_model, check_real, trainable_parameters
 from liftscape.risk._hessian import Hessian, flatten, unflatten
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._risk import EmpiricalRisk
@@ -16,6 +16,7 @@ __all__ = [
     "as_batches",
     "as_operator",
     "call_model",
+    "check_real",
     "flatten",
     "trainable_parameters",
     "unflatten",

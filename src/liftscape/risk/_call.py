@@ -68,11 +68,7 @@ def check_model(model: nn.Module, batches: Batches) -> Tensor:
     params = trainable_parameters(model)
     if not params:
         raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
-    for name, tensor in params.items():
-        if not tensor.is_floating_point():
-            raise ModelError(
-                f"parameter {name} has dtype {tensor.dtype}; θ must be real floating point, cast it first."
-            )
+    check_real(model)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.training and batches.count > 1:
             raise ModelError(
@@ -95,6 +91,16 @@ def check_model(model: nn.Module, batches: Batches) -> Tensor:
                 "call model.eval() or remove the randomness."
             )
     return first
+
+
+def check_real(model: nn.Module) -> None:
+    """Raise if a parameter, trainable or not, is an integer or complex."""
+    for name, tensor in model.named_parameters():
+        if not tensor.is_floating_point():
+            raise ModelError(
+                f"parameter {name} of {type(model).__name__} has dtype {tensor.dtype}; θ must be real floating point, "
+                "so cast it first, or make it a buffer."
+            )
 
 
 def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
