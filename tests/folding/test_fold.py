@@ -1,0 +1,98 @@
+"""The exact fold leads back from every lift, and leaves what it may not touch."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import liftscape as ls
+
+F64 = torch.float64
+
+
+def names(model: nn.Module) -> list[tuple[str, str]]:
+    return [(name, type(module).__name__) for name, module in model.named_modules()]
+
+
+@given(
+    activation=st.sampled_from(["elu", "relu", "leaky_relu", "hardtanh", "gelu"]),
+    sites=st.lists(st.sampled_from(["0", "2", "4"]), min_size=1, max_size=3, unique=True),
+    layers=st.integers(1, 3),
+    nested=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_folding_a_lift_gives_back_maps_and_structure(
+    activation: str, sites: list[str], layers: int, nested: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    model = ls.nets.mlp((3, 3, 3, 2), generator=generator)
+    inputs = torch.randn(30, 3, generator=generator, dtype=F64)
+    embedding = ls.lift(model, sites, inputs, [4] * layers, activation, generator)
+    if nested:
+        embedding = ls.lift(embedding, f"{sites[0]}.B", inputs, 5, "leaky_relu", generator)
+    before = copy.deepcopy(embedding.model.state_dict())
+    folded = ls.fold(embedding, inputs)
+    assert len(folded.removed) == layers * len(sites) + nested
+    assert names(folded.model) == names(model)
+    size = 1e2 if activation == "gelu" else 1
+    for name, tensor in model.state_dict().items():
+        assert float((folded.model.state_dict()[name] - tensor).abs().max()) <= size * 1e-12
+    assert all(torch.equal(before[name], tensor) for name, tensor in embedding.model.state_dict().items())
+    again = ls.fold(folded.model, inputs)
+    assert again.removed == ()
+
+
+def test_dead_neurons_leave_into_the_bias(generator: torch.Generator) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).to(F64)
+    with torch.no_grad():
+        model[0].bias.copy_(torch.tensor([50.0, -50.0, 50.0, -50.0]))
+    inputs = torch.randn(20, 3, generator=generator, dtype=F64)
+    folded = ls.fold(model, inputs)
+    assert (folded.report[0].linear, folded.report[0].dead) == (4, 2)
+    assert folded.parameters_after == 8 < folded.parameters_before
+    with torch.no_grad():
+        torch.testing.assert_close(folded.model(inputs), model(inputs), rtol=1e-12, atol=1e-12)
+
+
+class ReadTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.activation, self.last = nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.activation(self.first(x))
+        return self.last(h) + h
+
+
+def test_what_is_read_elsewhere_or_is_nonlinear_stays() -> None:
+    model = ReadTwice().to(F64)
+    with torch.no_grad():
+        model.first.bias.fill_(50.0)
+    inputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    row = ls.fold(model, inputs).report[0]
+    assert not row.folded
+    assert "read more than once" in row.reason
+    plain = ls.nets.mlp((3, 3, 2))
+    assert ls.fold(plain, inputs).removed == ()
+
+
+def test_refusals(generator: torch.Generator) -> None:
+    inputs = torch.randn(20, 3, generator=generator, dtype=F64)
+    with pytest.raises(ls.LiftscapeError, match="are not activations between two Linear maps"):
+        ls.fold(ls.nets.mlp((3, 3, 2)), inputs, at="7")
+    with pytest.raises(ls.LiftscapeError, match="give inputs, or a risk"):
+        ls.fold(ls.nets.mlp((3, 3, 2)))
+
+
+def test_linearity_of_lifted_and_of_nonlinear_layers(generator: torch.Generator) -> None:
+    model = ls.nets.mlp((3, 3, 2))
+    inputs = torch.randn(30, 3, generator=generator, dtype=F64)
+    lifted = ls.lift(model, "2", inputs, 4, "elu", generator).model
+    rows = {row.name: row for row in ls.layer_linearity(lifted, inputs).rows}
+    assert rows["2.activation"].exactly_linear
+    assert rows["2.activation"].min_correlation == pytest.approx(1, abs=1e-9)
+    assert not rows["1"].exactly_linear
+    assert rows["1"].occupancy == 0

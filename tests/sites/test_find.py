@@ -1,0 +1,117 @@
+"""Sites: names, what feeds and follows them, why a map is none, and a model that stays as it was."""
+
+import copy
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import liftscape as ls
+from liftscape.sites import iterate_inputs, stream_features, stream_outputs
+
+X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Branched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.branch, self.decode = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.never = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.encode(x))
+        return self.decode(h + torch.tanh(self.branch(h)))
+
+
+class Repeated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(3, 3), nn.GELU())])
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            x = self.blocks[0](x)
+        return self.out(x)
+
+
+def by_name(model: nn.Module) -> dict:
+    return {site.name: site for site in ls.find_sites(model, X)}
+
+
+def test_every_affine_map_is_named_with_its_neighbours() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2))
+    sites = by_name(model)
+    assert list(sites) == ["0", "2.0", "3"]
+    assert [site.activation for site in sites.values()] == ["1", "2.1", "output"]
+    assert sites["2.0"].feature_source == "1"
+    assert (sites["2.0"].in_features, sites["2.0"].out_features) == (4, 4)
+    assert all(site.refusal is None for site in sites.values())
+
+
+def test_functional_activations_branches_and_modules_called_twice() -> None:
+    sites = by_name(Branched())
+    assert {"encode", "branch", "decode"} <= set(sites)
+    assert sites["encode"].refusal is None
+    assert sites["never"].refusal if "never" in sites else True
+    assert set(by_name(Repeated())) == {"blocks.0.0", "out"}
+
+
+def spectral(model: nn.Module) -> nn.Module:
+    parametrizations.spectral_norm(model[0])
+    return model.eval()
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+def tied(model: nn.Module) -> nn.Module:
+    model[2].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [(spectral, "reparametri"), (frozen, "frozen|requires_grad"), (tied, "tied|shared")]
+)
+def test_a_map_that_is_no_site_says_why(change, word: str) -> None:
+    model = change(nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)))
+    refusal = by_name(model)["0"].refusal
+    assert refusal is not None
+    assert re.search(word, refusal)
+
+
+@pytest.mark.parametrize("inputs", [X, (X, torch.zeros(10)), [(X[:7], torch.zeros(7)), (X[7:], torch.zeros(3))]])
+def test_features_and_outputs_are_streamed_batch_by_batch(inputs) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    before = copy.deepcopy(model.state_dict())
+    rows: dict[str, list[Tensor]] = {"in": [], "out": []}
+    stream_features(model, ["1"], inputs, lambda _name, h: rows["in"].append(h.clone()))
+    stream_outputs(model, ["0"], inputs, lambda _name, h: rows["out"].append(h.clone()))
+    with torch.no_grad():
+        expected = model[0](X)
+    for found in rows.values():
+        assert len(found) == len(list(iterate_inputs(inputs)))
+        torch.testing.assert_close(torch.cat(found), expected)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+
+
+def test_hooks_are_removed_after_an_exception() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def fail(_name: str, _h: Tensor) -> None:
+        raise ValueError("the receiver's own")
+
+    with pytest.raises(ValueError, match="the receiver's own"):
+        stream_features(model, ["2"], X, fail)
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_module_that_is_never_called_is_named() -> None:
+    with pytest.raises(ls.LiftscapeError, match="'never' is never called"):
+        stream_features(Branched(), ["never"], X, lambda _name, _h: None)
