@@ -38,7 +38,7 @@ def draw_loss_along_and_across(study: PathStudy) -> Figure:
     axes.plot(along, study.along_loss, color=SERIES["blue"], linewidth=2.4, label="along the manifold")
     axes.set_xticks([-1, 0, 1])
     axes.set_xlabel(
-        f"along: from one lifted network (−1) to another (+1), {max(study.along_distance):.3g} apart\n"
+        f"along: one lifted network (−1) to another (+1), {max(study.along_distance):.3g} apart\n"
         f"across: distance from the manifold, in units of {reach:.2g}"
     )
     axes.legend(loc="upper center")

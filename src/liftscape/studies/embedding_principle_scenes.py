@@ -42,7 +42,7 @@ def walk_along_and_across(
     start = lifted.flatten()
     dense = lifted.hessian().to_dense()
     steepest = torch.linalg.eigh((dense + dense.T) / 2)[1][:, -1]
-    across = torch.linspace(-config.radius, config.radius, config.points, dtype=torch.float64).tolist()
+    across = [config.radius * (2 * index / (config.points - 1) - 1) for index in range(config.points)]
     return PathStudy(
         point.record.label,
         type(embedding.model.get_submodule(f"{OUTPUT_MAP}.activation")).__name__,
