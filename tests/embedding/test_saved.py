@@ -1,0 +1,60 @@
+"""Embedded networks on disk: the same bytes twice, a faithful round trip, and no code read from files."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import liftscape as ls
+from liftscape.embedding._weights import read_weights
+
+F64 = torch.float64
+INPUTS = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+
+
+@pytest.fixture
+def embedding() -> "ls.Embedding":
+    return ls.lift(ls.nets.mlp((3, 2, 2)), ["0", "2"], INPUTS, (3, 4), "elu", torch.Generator().manual_seed(1))
+
+
+def test_a_round_trip_is_exact_and_the_bytes_are_the_same(embedding: "ls.Embedding", tmp_path: Path) -> None:
+    first = ls.save_embedded(embedding, tmp_path / "first")
+    second = ls.save_embedded(embedding, tmp_path / "second")
+    for name in ("model.safetensors", "recipe.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    again = ls.load_embedded(ls.nets.mlp((3, 2, 2)), first)
+    assert torch.equal(again(INPUTS), embedding.model(INPUTS))
+    folded = ls.fold(again, INPUTS).model
+    saved = ls.save_embedded((ls.nets.mlp((3, 2, 2)), folded), tmp_path / "folded")
+    assert torch.equal(ls.load_embedded(ls.nets.mlp((3, 2, 2)), saved)(INPUTS), folded(INPUTS))
+
+
+def test_a_truncated_file_of_weights_is_named(embedding: "ls.Embedding", tmp_path: Path) -> None:
+    folder = ls.save_embedded(embedding, tmp_path / "lifted")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(ls.LiftscapeError, match="truncated"):
+        ls.load_embedded(ls.nets.mlp((3, 2, 2)), folder)
+
+
+def test_another_base_network_is_refused(embedding: "ls.Embedding", tmp_path: Path) -> None:
+    folder = ls.save_embedded(embedding, tmp_path / "lifted")
+    with pytest.raises(ls.LiftscapeError, match=r"recipe|fit|shape"):
+        ls.load_embedded(nn.Sequential(nn.Linear(3, 2)), folder)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("harmed"),))
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Malicious()}, "bad.pt")
+    Path("worse.pt").write_bytes(pickle.dumps({"weight": Malicious()}, protocol=2))
+    for name in ("bad.pt", "worse.pt"):
+        with pytest.raises(ls.LiftscapeError):
+            read_weights(Path(name))
+    assert not Path("harmed").exists()
