@@ -58,7 +58,7 @@ def test_a_search_that_ran_out_of_steps_says_so() -> None:
 
 
 @pytest.mark.parametrize("kind", ["minimum", "saddle"])
-@pytest.mark.parametrize("widths", [(3, 2, 2), (2, 3, 3, 1)])
+@pytest.mark.parametrize("widths", [(3, 2, 2), (3, 3, 3, 2)])
 def test_planted_points_are_critical_and_of_their_kind(
     kind: str, widths: tuple[int, ...], generator: torch.Generator
 ) -> None:
