@@ -60,6 +60,8 @@ def without_bias() -> nn.Sequential:
         (net, "1", {}, r"'1'"),
         (net, "2", {"activation": nn.Tanh()}, r"use approximate_lift"),
         (net, "2", {"activation": "sigmoid"}, r"use approximate_lift"),
+        (net, "2", {"margin": 0.6}, r"between 0 and 0.5, but 0.6"),
+        (net, "", {}, r"wrap it in nn.Sequential"),
         (tied, "2", {}, r"tied|shared"),
         (spectral, "2", {}, r"reparametri"),
         (weight_normed, "2", {}, r"reparametri"),
@@ -85,3 +87,18 @@ def test_maps_without_bias_are_lifted_where_pieces_pass_through_the_origin() -> 
         ls.lift(model, "0", positive - 0.6, activation="relu")
     lifted = ls.lift(model, "0", positive - 0.6, activation="identity")
     assert float((lifted.model(positive) - model(positive)).detach().abs().max()) <= 1e-13
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        (torch.full((4, 3), float("nan"), dtype=F64), r"not finite at index \(0, 0\)"),
+        (INPUTS[:0], r"hold no samples"),
+        (INPUTS[:, :2], r"raised on inputs of shape \(20, 2\)"),
+        ((batch for batch in [INPUTS]), r"re-iterable"),
+        ([], r"no batch"),
+    ],
+)
+def test_data_that_cannot_be_used(inputs: object, sentence: str) -> None:
+    with pytest.raises(ls.LiftscapeError, match=sentence):
+        ls.lift(net(), "2", inputs, activation="relu")

@@ -10,7 +10,7 @@ from liftscape.activations import AffinePiece, affine_pieces, affine_tails, as_m
 from liftscape.outcomes import ActivationError, EmbeddingError
 from liftscape.sites import Site, first_batch, trace_call
 
-__all__ = ["choose_activation", "choose_pieces", "choose_widths"]
+__all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"]
 
 
 def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None) -> list[int]:
@@ -22,6 +22,14 @@ def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None) -> l
             f"{site.out_features} × {site.in_features}), but width {width} was given."
         )
     return widths
+
+
+def check_margin(margin: float) -> None:
+    """Raise unless the margin leaves room on both sides of a bounded piece."""
+    if not 0 < margin < 0.5:
+        raise EmbeddingError(
+            f"margin is a share of a piece between 0 and 0.5, but {margin} was given; leave it at 0.25."
+        )
 
 
 def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._chart import ComposedChart, DepthChart, InsertedLayer
-from liftscape.embedding._choose import choose_activation, choose_pieces, choose_widths
+from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
@@ -78,7 +78,7 @@ def lift(
 
     Raises:
         SiteError: if there is no such map, or a hypothesis of criticality fails there (it says which).
-        EmbeddingError: if the width is below the rank of W, or no lift without bias exists.
+        EmbeddingError: if the width is below the rank, the margin is none, or no lift without bias exists.
         ActivationError: if the activation has no alive piece and no tail, as tanh.
 
     Example:
@@ -89,6 +89,7 @@ def lift(
         True
     """
     draws = generator or torch.Generator().manual_seed(0)
+    check_margin(margin)
     names = [at] if isinstance(at, str) else list(at)
     embedding = model if isinstance(model, Embedding) else None
     network = embedding.model if embedding else model
@@ -242,7 +243,7 @@ def _lines(pieces: Sequence[AffinePiece]) -> tuple[Tensor, Tensor]:
 
 def _count(index: int) -> str:
     """Return "" for the first layer, "2" for the second, and so on."""
-    return "" if index == 0 else str(index + 1)
+    return str(index + 1) if index else ""
 
 
 def _name(module: str, child: str) -> str:

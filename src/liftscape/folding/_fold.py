@@ -82,7 +82,7 @@ def fold(
         The folded network; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if no inputs are given for a module.
+        LiftscapeError: if no inputs are given for a module, or another kind of fold is asked for.
         SiteError: if a named activation is not between two affine maps.
 
     Example:
@@ -94,6 +94,8 @@ def fold(
         >>> folded.removed, bool((folded.model[2].weight - net[2].weight).abs().max() < 1e-12)
         (('2.activation',), True)
     """
+    if how != "exact":
+        raise LiftscapeError(f"how must be 'exact', but {how!r} was given; other folds are not built yet.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
     if source is None:

@@ -25,20 +25,30 @@ def iterate_inputs(inputs: Any) -> Iterator[Any]:
         The inputs of each batch.
 
     Raises:
-        DataError: if the source can be read only once.
+        DataError: if the source can be read only once, or a batch is empty or holds NaN or infinity.
     """
     if isinstance(inputs, (Tensor, Mapping)):
-        yield inputs
+        yield _checked(inputs)
     elif isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], Tensor):
-        yield inputs[0]
+        yield _checked(inputs[0])
     elif isinstance(inputs, Iterable) and not isinstance(inputs, Iterator):
         for batch in inputs:
-            yield batch[0] if isinstance(batch, (tuple, list)) else batch
+            yield _checked(batch[0] if isinstance(batch, (tuple, list)) else batch)
     else:
         raise DataError(
             f"inputs must be a tensor, (inputs, targets) or a re-iterable of batches, but {type(inputs).__name__} "
             "was given."
         )
+
+
+def _checked(batch: Any) -> Any:
+    """Return a batch, or raise if it is a tensor without samples or with a number that is not finite."""
+    if isinstance(batch, Tensor) and batch.numel() == 0:
+        raise DataError(f"inputs of shape {tuple(batch.shape)} hold no samples; give at least one.")
+    if isinstance(batch, Tensor) and batch.is_floating_point() and not bool(torch.isfinite(batch).all()):
+        index = tuple(torch.nonzero(~torch.isfinite(batch))[0].tolist())
+        raise DataError(f"inputs of shape {tuple(batch.shape)} are not finite at index {index}; clean the data first.")
+    return batch
 
 
 def first_batch(inputs: Any) -> Any:

@@ -79,6 +79,10 @@ def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
     Raises:
         SiteError: if there is no such module (the nearest name is offered) or no layer can be inserted there.
     """
+    if name == "":
+        raise SiteError(
+            f"'' names the whole {type(model).__name__}; wrap it in nn.Sequential and name the map inside it."
+        )
     modules = dict(model.named_modules(remove_duplicate=False))
     sites = find_sites(model, inputs)
     if name not in modules:

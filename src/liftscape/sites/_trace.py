@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from liftscape.outcomes import ModelError
 from liftscape.risk import call_model, trainable_parameters
 
 __all__ = ["Event", "Trace", "trace_call"]
@@ -106,10 +107,20 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
 
     Returns:
         The events.
+
+    Raises:
+        ModelError: if the model raises on the batch.
     """
     recorder = _Recorder()
-    with _leaf_hooks(model, recorder), recorder:
-        output = call_model(model, trainable_parameters(model), inputs)
+    try:
+        with _leaf_hooks(model, recorder), recorder:
+            output = call_model(model, trainable_parameters(model), inputs)
+    except (RuntimeError, TypeError, IndexError) as error:
+        given = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
+        detail = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(
+            f"{type(model).__name__} raised on inputs{given}: {detail}; give inputs that fit it."
+        ) from error
     recorder.trace.outputs = _identities(output)
     return recorder.trace
 
