@@ -1,5 +1,6 @@
 """Critical lifting in depth: inserting linearized layers in front of affine maps."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -180,10 +181,7 @@ def _insert(
         scale_before = torch.where(slope != 0, scale, 1.0)
     B = last / scale_before
     d = linear.bias.detach().to("cpu", torch.float64) - B @ constant if site.bias else None
-    block["B"] = _linear(linear, B, d)
-    inserted = nn.Sequential()
-    for key, module in block.items():
-        inserted.add_module(key, module)
+    inserted = nn.Sequential(OrderedDict(block, B=_linear(linear, B, d)))
     return copy_with(model, {site.name: inserted})
 
 
