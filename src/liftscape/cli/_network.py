@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from liftscape.cli._print import interrupted_as
 from liftscape.embedding._saved import save_embedded
-from liftscape.risk import Batches, call_model, trainable_parameters
+from liftscape.risk import Batches, call_model, output_tensor, trainable_parameters
 
 __all__ = ["output_gap", "save_network"]
 
@@ -26,8 +26,9 @@ def output_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
     gap = largest = 0.0
     with torch.no_grad():
         for inputs, _ in data:
-            ours, theirs = (call_model(net, trainable_parameters(net), inputs) for net in (first, second))
-            assert isinstance(ours, Tensor)
+            ours, theirs = (
+                output_tensor(call_model(net, trainable_parameters(net), inputs)) for net in (first, second)
+            )
             gap = max(gap, float((ours - theirs).abs().max()))
             largest = max(largest, float(ours.abs().max()))
     return gap / largest if largest else gap

@@ -10,7 +10,7 @@ from torch import Tensor
 from liftscape.critical._flatness import flatness_of_spectrum
 from liftscape.critical._symmetry import symmetry_tangents
 from liftscape.curvature import Inertia, inertia_of_spectrum
-from liftscape.outcomes import LiftscapeError, ModelError
+from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Explained", "FlatManifold", "Spectrum", "explain_zeros", "spectrum_at"]
@@ -109,15 +109,7 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
 
 def _symmetric(risk: EmpiricalRisk, theta: Float[Tensor, " M"]) -> tuple[Float[Tensor, "M M"], float]:
     """Return the symmetric part of the dense Hessian, and the norm of the rest."""
-    try:
-        dense = risk.hessian(risk.unflatten(theta)).to_dense()
-    except RuntimeError as error:
-        if "derivative for" not in str(error):
-            raise
-        raise ModelError(
-            f"{type(risk.model).__name__} uses a function without a second derivative in torch ({error}); replace it, "
-            "such as Hardsigmoid by a clamp of t / 6 + 1 / 2."
-        ) from error
+    dense = risk.hessian(risk.unflatten(theta)).to_dense()
     return (dense + dense.T) / 2, float(torch.linalg.matrix_norm(dense - dense.T))
 
 

@@ -2,8 +2,12 @@
 
 from liftscape.risk._batches import Batch, Batches, as_batches
 from liftscape.risk._call import call_model, check_real, trainable_parameters
+from liftscape.risk._chosen import chosen_parameters
+from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
+from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
+from liftscape.risk._point import Point
 from liftscape.risk._risk import EmpiricalRisk
 
 __all__ = [
@@ -11,13 +15,22 @@ __all__ = [
     "Batches",
     "DenseOperator",
     "EmpiricalRisk",
+    "Graph",
+    "GraphOperator",
     "Hessian",
+    "Plan",
+    "Point",
     "SymmetricOperator",
     "as_batches",
     "as_operator",
     "call_model",
     "check_real",
+    "chosen_parameters",
     "flatten",
+    "main_tensor",
+    "map_tensors",
+    "named_tensors",
+    "output_tensor",
     "trainable_parameters",
     "unflatten",
 ]

@@ -1,6 +1,6 @@
 """The samples S as a re-iterable of batches, checked once before anything is computed from them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,9 @@ def _iterate(source: Any) -> Iterator[Batch]:
             raise DataError(
                 f"each batch must be (inputs, targets) with a tensor of targets, but {type(batch).__name__} was given."
             )
-        yield batch[0], batch[1]
+        inputs, targets = batch
+        # Mappings of other libraries, such as a tokeniser's, are not seen through by torch's tree functions.
+        yield dict(inputs) if isinstance(inputs, Mapping) else inputs, targets
 
 
 def _check_batch(batch: Batch, index: int) -> int:

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
 
 from liftscape.outcomes import DataError, ModelError
 from liftscape.risk._batches import Batches
+from liftscape.risk._kernels import twice_differentiable
+from liftscape.risk._outputs import map_tensors, named_tensors
 
 __all__ = ["call_model", "check_model", "trainable_parameters"]
 
@@ -32,25 +34,40 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
-def call_model(model: nn.Module, params: Mapping[str, Tensor], inputs: Any) -> Any:
+def call_model(
+    model: nn.Module, params: Mapping[str, Tensor], inputs: Any, buffers: Mapping[str, Tensor] | None = None
+) -> Any:
     """Return f_θ(inputs) without a trace in the model: buffers that the call updates are copies.
+
+    A model may differentiate inside, as for a physics-informed residual: under torch.no_grad its call is recorded all
+    the same, from detached parameters, and its output is detached.
 
     Args:
         model: the module whose structure, frozen parameters and mode are used.
         params: θ by name.
-        inputs: one positional input, or a mapping of keyword inputs.
+        inputs: one positional input, a tuple or list of positional inputs, or a mapping of keyword inputs.
+        buffers: their values by name; the model's own when None.
 
     Returns:
         What the module returns.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    args, kwargs = ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
-    # The other attention kernels have no second derivative.
-    with sdpa_kernel(SDPBackend.MATH):
-        return functional_call(model, {**params, **buffers}, args, kwargs)
+    # A model that differentiates with respect to its input marks it so, which must not reach the caller's data.
+    inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
+    if isinstance(inputs, Mapping):
+        args, kwargs = (), dict(inputs)
+    else:
+        args, kwargs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
+    own = dict(model.named_buffers()) if buffers is None else buffers
+    state = {**params, **{name: buffer.clone() for name, buffer in own.items()}}
+    with twice_differentiable(model):
+        if torch.is_grad_enabled():
+            return functional_call(model, state, args, kwargs)
+        with torch.enable_grad():
+            output = functional_call(model, {name: tensor.detach() for name, tensor in state.items()}, args, kwargs)
+        return map_tensors(Tensor.detach, output)
 
 
-def check_model(model: nn.Module, batches: Batches) -> Tensor:
+def check_model(model: nn.Module, batches: Batches) -> Any:
     """Raise unless the model is a deterministic function of floating-point parameters on these batches.
 
     Args:
@@ -62,7 +79,7 @@ def check_model(model: nn.Module, batches: Batches) -> Tensor:
 
     Raises:
         ModelError: if a parameter is not floating point, none is trainable, BatchNorm trains over several batches, the
-            output is not a tensor or is not finite, or two evaluations differ.
+            output holds no tensor, or two evaluations differ.
         DataError: if inputs and parameters differ in dtype or device.
     """
     params = trainable_parameters(model)
@@ -80,9 +97,12 @@ def check_model(model: nn.Module, batches: Batches) -> Tensor:
     with torch.no_grad():
         first = call_model(model, params, inputs)
         second = call_model(model, params, inputs)
-        if not isinstance(first, Tensor):
-            raise ModelError(f"the model must return a tensor, but it returned {type(first).__name__}; wrap it.")
-        if not torch.equal(first, second) and bool(torch.isfinite(first).all()):
+        if not named_tensors(first):
+            raise ModelError(
+                f"the model must return a tensor, or a dict or tuple of tensors, but it returned "
+                f"{type(first).__name__}; wrap it."
+            )
+        if _differ(first, second):
             with _recorded_outputs(model) as runs:
                 call_model(model, params, inputs)
                 call_model(model, params, inputs)
@@ -114,6 +134,12 @@ def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
         raise DataError(
             f"inputs have dtype {inputs.dtype} but parameter {name} has {tensor.dtype}; convert one of them."
         )
+
+
+def _differ(first: Any, second: Any) -> bool:
+    """Tell whether two outputs differ where they are finite."""
+    pairs = zip(named_tensors(first).values(), named_tensors(second).values(), strict=True)
+    return any(not torch.equal(a, b) and bool(torch.isfinite(a).all()) for a, b in pairs)
 
 
 @contextmanager

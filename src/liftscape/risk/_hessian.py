@@ -3,19 +3,17 @@
 Double backward is used because jvp(jacrev) is silently wrong through LayerNorm and training-mode BatchNorm.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.risk._operator import SymmetricOperator
+from liftscape.outcomes import ModelError
+from liftscape.risk._graph_operator import GraphOperator, Plan
 
-__all__ = ["Hessian", "flatten", "gradient_of", "unflatten"]
-
-# Columns that one vectorised backward pass takes at once: more would not be faster on two cores, only larger.
-_COLUMNS = 64
+__all__ = ["GradientGraph", "Hessian", "backward_rows", "flatten", "gradient_of", "unflatten"]
 
 
 def flatten(params: Mapping[str, Tensor]) -> Float[Tensor, " M"]:
@@ -44,81 +42,20 @@ def unflatten(vector: Float[Tensor, " M"], like: Mapping[str, Tensor]) -> dict[s
     return {name: part.view(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
 
 
-def gradient_of(value: Tensor, leaves: list[Tensor], create_graph: bool = False) -> Float[Tensor, " M"]:
+def gradient_of(value: Tensor, leaves: list[Tensor]) -> Float[Tensor, " M"]:
     """Return ∇value as one vector, zero where a leaf does not take part.
 
     Args:
         value: a scalar.
         leaves: the tensors to differentiate with respect to.
-        create_graph: whether the gradient itself will be differentiated.
 
     Returns:
         The vector (M,).
     """
     if not value.requires_grad:
         return torch.cat([torch.zeros_like(leaf).reshape(-1) for leaf in leaves])
-    parts = torch.autograd.grad(value, leaves, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+    parts = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
     return torch.cat([part.reshape(-1) for part in parts])
-
-
-@final
-class Hessian(SymmetricOperator):
-    """∇²R at θ as an operator: products by double backward, summed over weighted batches.
-
-    Args:
-        terms: a callable of θ (by name) that yields the weighted terms whose sum is R, batch by batch.
-        params: θ by name.
-    """
-
-    def __init__(self, terms: Callable[[dict[str, Tensor]], Iterator[Tensor]], params: Mapping[str, Tensor]) -> None:
-        self._terms = terms
-        self._params = {name: tensor.detach().clone() for name, tensor in params.items()}
-        self._first = next(iter(self._params.values()))
-
-    @property
-    def size(self) -> int:
-        """The number M of parameters."""
-        return sum(tensor.numel() for tensor in self._params.values())
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        return self._first.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The parameters' device."""
-        return self._first.device
-
-    def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-        """Return ∇²R @ block.
-
-        Args:
-            block: k vectors as columns.
-
-        Returns:
-            Their k products as columns.
-        """
-        product = torch.zeros_like(block)
-        leaves = {name: tensor.clone().requires_grad_() for name, tensor in self._params.items()}
-        with torch.enable_grad():
-            for term in self._terms(leaves):
-                gradient = gradient_of(term, list(leaves.values()), create_graph=True)
-                if gradient.requires_grad:
-                    for start in range(0, block.shape[1], _COLUMNS):
-                        columns = slice(start, start + _COLUMNS)
-                        product[:, columns] += _backward(gradient, list(leaves.values()), block[:, columns])
-        return product
-
-
-def _backward(gradient: Tensor, leaves: list[Tensor], block: Tensor) -> Tensor:
-    """Return the Jacobian of the gradient, transposed, times each column."""
-    if block.shape[1] == 1:
-        parts = torch.autograd.grad(
-            gradient, leaves, block[:, 0], retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return torch.cat([part.reshape(-1) for part in parts]).unsqueeze(1)
-    return backward_rows(gradient, leaves, block.T.contiguous()).T
 
 
 def backward_rows(outputs: Tensor, leaves: list[Tensor], rows: Tensor) -> Tensor:
@@ -130,3 +67,88 @@ def backward_rows(outputs: Tensor, leaves: list[Tensor], rows: Tensor) -> Tensor
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return torch.cat(filled, dim=1)
+
+
+@final
+class GradientGraph:
+    """The graph of a gradient: run backwards from v it gives ∇²term · v, the Hessian being symmetric.
+
+    Args:
+        term: a scalar with its graph.
+        leaves: the tensors to differentiate with respect to.
+    """
+
+    def __init__(self, term: Tensor, leaves: Sequence[Tensor]) -> None:
+        self._leaves = leaves
+        parts: Sequence[Tensor | None] = [None] * len(leaves)
+        if term.requires_grad:
+            parts = torch.autograd.grad(term, leaves, create_graph=True, allow_unused=True)
+        # By leaf rather than as one vector, which would be a copy forth and another one back.
+        self._parts = {index: part for index, part in enumerate(parts) if part is not None and part.requires_grad}
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The parts of the gradient that depend on the leaves."""
+        return list(self._parts.values())
+
+    def multiply(self, rows: Sequence[Tensor], batched: bool, retain: bool) -> Sequence[Tensor | None]:
+        """Return ∇²term · v by leaf.
+
+        Args:
+            rows: v by leaf, with an axis of vectors first where batched.
+            batched: whether there is such an axis.
+            retain: whether the graph will be used again.
+
+        Returns:
+            The product by leaf; None for zero.
+        """
+        if not self._parts:
+            return [None] * len(self._leaves)
+        vectors = [rows[index] for index in self._parts]
+        return torch.autograd.grad(
+            self.parts,
+            self._leaves,
+            vectors,
+            retain_graph=retain,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+
+
+@final
+class Hessian(GraphOperator):
+    """∇²R at θ as an operator: products by double backward, summed over weighted pieces of the data.
+
+    Args:
+        terms: a callable of θ (by name) that yields the weighted terms whose sum is R, piece by piece.
+        params: θ by name; leaves that require a gradient are used as they are, other tensors are cloned.
+        plan: how much is held in memory; graphs are built for each product when None.
+        explain: what an error of torch's means.
+    """
+
+    def __init__(
+        self,
+        terms: Callable[[dict[str, Tensor]], Iterator[Tensor]],
+        params: Mapping[str, Tensor],
+        plan: Plan | None = None,
+        explain: Callable[[RuntimeError], ModelError | None] | None = None,
+    ) -> None:
+        self._params = {
+            name: tensor if tensor.is_leaf and tensor.requires_grad else tensor.detach().clone().requires_grad_()
+            for name, tensor in params.items()
+        }
+        super().__init__(self._params, Plan() if plan is None else plan, explain)
+        self._terms = terms
+
+    def graphs(self) -> Iterator[GradientGraph]:
+        """Yield the graphs of the terms' gradients.
+
+        Yields:
+            One for each term.
+        """
+        leaves = list(self._params.values())
+        for term in self._terms(self._params):
+            pending = [GradientGraph(term, leaves)]
+            # What this frame holds would stay in memory while the next graph is built.
+            del term
+            yield pending.pop()

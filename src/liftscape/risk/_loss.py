@@ -1,21 +1,24 @@
 """Losses ℓ as a mean over the batch, with the checks that torch leaves to silence."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from liftscape.outcomes import DataError, ModelError
+from liftscape.risk._outputs import loss_tensor, map_tensors
 
 __all__ = ["Loss", "as_loss"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+# What the model returned, and the targets.
+Loss = Callable[[Any, Tensor], Tensor]
 
 
-def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
+def mean_squared_error(output: Any, target: Tensor) -> Tensor:
     """Return torch's mean squared error after refusing shapes that would broadcast."""
+    output = loss_tensor(output, "mse")
     if output.shape != target.shape:
         raise DataError(
             f"mse needs outputs and targets of one shape, but outputs are {tuple(output.shape)} and targets "
@@ -24,8 +27,9 @@ def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
     return functional.mse_loss(output, target)
 
 
-def mean_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+def mean_cross_entropy(output: Any, target: Tensor) -> Tensor:
     """Return torch's mean cross-entropy after checking class indices."""
+    output = loss_tensor(output, "cross_entropy")
     if not target.is_floating_point():
         classes = output.shape[1] if output.ndim > 1 else output.shape[0]
         low, high = int(target.min()), int(target.max())
@@ -41,7 +45,8 @@ def as_loss(loss: Literal["mse", "cross_entropy"] | Loss) -> Loss:
     """Return the loss as a callable of (output, target).
 
     Args:
-        loss: ``"mse"``, ``"cross_entropy"`` or a callable that returns the mean over the batch.
+        loss: ``"mse"``, ``"cross_entropy"`` or a callable that returns the mean over the batch. The named ones take the
+            tensor output, or its entry ``logits``, or its only tensor; a callable gets what the model returns.
 
     Returns:
         The callable.
@@ -61,10 +66,10 @@ def as_loss(loss: Literal["mse", "cross_entropy"] | Loss) -> Loss:
     return named[loss]
 
 
-def check_loss(loss: Loss, output: Tensor, target: Tensor) -> None:
+def check_loss(loss: Loss, output: Any, target: Tensor) -> None:
     """Raise if the loss is not a scalar of the output alone, as with weight decay inside it."""
     with torch.enable_grad():
-        value = loss(output.detach(), target)
+        value = loss(map_tensors(Tensor.detach, output), target)
     if not isinstance(value, Tensor) or value.ndim != 0:
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ModelError(f"the loss must return a scalar tensor, the mean over the batch, but it returned {given}.")

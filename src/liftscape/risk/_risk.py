@@ -1,7 +1,7 @@
 """The empirical risk R_S(θ) as a pure function of θ."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, final
 
 import torch
@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from liftscape.outcomes import ModelError
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
 from liftscape.risk._call import call_model, check_model, trainable_parameters
-from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
+from liftscape.risk._graph_operator import Plan, explained
+from liftscape.risk._hessian import GradientGraph, Hessian, flatten, gradient_of, unflatten
 from liftscape.risk._loss import Loss, as_loss, check_loss
+from liftscape.risk._memory import GraphCost, measure_cost, plan_products
+from liftscape.risk._outputs import output_tensor
+from liftscape.risk._point import Point, hold
+from liftscape.risk._second_derivative import explain_derivative, refuse_hidden
 
 __all__ = ["EmpiricalRisk"]
 
@@ -27,10 +32,11 @@ class EmpiricalRisk:
     Source: Bai et al. 2022 (arXiv 2205.13283), the setting of the paper.
 
     Args:
-        model: any module whose output is a tensor.
-        loss: ``"mse"``, ``"cross_entropy"`` (torch's own, mean reduction) or a callable(output, target) that returns
-            the mean over the batch.
-        data: ``(inputs, targets)`` or a re-iterable of such batches.
+        model: any module; its output is a tensor, or a dict or tuple of tensors. It may differentiate inside.
+        loss: ``"mse"``, ``"cross_entropy"`` (torch's own, mean reduction, of the tensor output, its entry ``logits`` or
+            its only tensor) or a callable(output, target) of what the model returns that gives the mean over the batch.
+        data: ``(inputs, targets)`` or a re-iterable of such batches; a tuple of inputs holds the model's positional
+            arguments, a mapping its keyword arguments.
 
     Raises:
         DataError: if the data are not finite, empty, of unequal length, or do not fit the model or the loss.
@@ -50,6 +56,8 @@ class EmpiricalRisk:
         self.batches: Batches = data if isinstance(data, Batches) else as_batches(data)
         output = check_model(model, self.batches)
         check_loss(self.loss, output, next(iter(self.batches))[1])
+        self._costs: dict[tuple[str, ...], GraphCost] = {}
+        self._sound = False
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -64,6 +72,8 @@ class EmpiricalRisk:
     def outputs(self, params: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
         """Yield the outputs f_θ(x_b), one batch after the other.
 
+        Of several tensors it is the entry ``logits``, or all of them as one vector.
+
         Args:
             params: θ by name; the model's own when None.
 
@@ -71,7 +81,7 @@ class EmpiricalRisk:
             The output on each batch.
         """
         for inputs, _ in self.batches:
-            yield call_model(self.model, self.parameters if params is None else params, inputs)
+            yield output_tensor(call_model(self.model, self.parameters if params is None else params, inputs))
 
     def batch_value(self, params: Mapping[str, Tensor], batch: Batch) -> Float[Tensor, ""]:
         """Return the mean loss on one batch, differentiable, as torch.func needs it.
@@ -108,7 +118,7 @@ class EmpiricalRisk:
             A scalar in the parameters' dtype.
         """
         with torch.no_grad():
-            terms = list(self.terms(self._check(params)))
+            terms = [term.detach() for term in self.terms(self._check(params))]
         return torch.stack(terms).sum()
 
     def gradient(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
@@ -119,24 +129,86 @@ class EmpiricalRisk:
 
         Returns:
             The vector (M,), in the order of :attr:`parameters`.
+
+        Raises:
+            ModelError: if the model differentiates inside and uses a function without a second derivative.
         """
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in self._check(params).items()}
         total = torch.zeros_like(flatten(leaves).detach())
-        with torch.enable_grad():
+        with torch.enable_grad(), explained(lambda error: explain_derivative(self.point(params), error)):
             for term in self.terms(leaves):
+                if not self._sound:
+                    refuse_hidden(self.point(params), [term])
+                    self._sound = True
                 total += gradient_of(term, list(leaves.values()))
         return total
 
-    def hessian(self, params: Mapping[str, Tensor] | None = None) -> Hessian:
-        """Return ∇²R_S(θ) as an operator.
+    def hessian(
+        self,
+        params: Mapping[str, Tensor] | None = None,
+        only: str | Sequence[str] | None = None,
+        memory_budget: int | None = None,
+    ) -> Hessian:
+        """Return ∇²R_S(θ), or its block of chosen parameters, as an operator.
+
+        It stays that of this moment's parameters, buffers and modes. From the second product on the graph is kept, if
+        by an estimate made beforehand it fits the budget; otherwise it is built for each product, from as many samples
+        at a time as fit.
 
         Args:
             params: θ by name; the model's own when None.
+            only: the name of a module or parameter, or several: the operator acts on these, all others are constants.
+            memory_budget: the bytes that a product may take; when None at most 2 GiB, and for a kept graph at most half
+                of what is free.
 
         Returns:
             The operator, (M, M).
+
+        Raises:
+            ModelError: if a name is unknown, or the budget cannot hold the product for one sample.
         """
-        return Hessian(self.terms, self._check(params))
+        point = self.point(params, only)
+
+        def terms(_: Mapping[str, Tensor]) -> Iterator[Tensor]:
+            for batch, weight in point.chunks(plan.chunk):
+                yield point.loss_on(batch) * weight
+
+        plan = self.plan(point, memory_budget)
+        return Hessian(terms, point.leaves, plan, lambda error: explain_derivative(point, error))
+
+    def point(self, params: Mapping[str, Tensor] | None = None, only: str | Sequence[str] | None = None) -> Point:
+        """Return model, loss and data held at θ, whatever becomes of the model afterwards.
+
+        Args:
+            params: θ by name; the model's own when None.
+            only: as for :meth:`hessian`.
+
+        Returns:
+            The point, whose leaves are the chosen parameters.
+        """
+        return hold(self.model, self.loss, self.batches, self._check(params), only)
+
+    def plan(self, point: Point, memory_budget: int | None = None) -> Plan:
+        """Return how products at a point are taken within a budget; what a graph costs is measured once.
+
+        Args:
+            point: of this risk.
+            memory_budget: as for :meth:`hessian`.
+
+        Returns:
+            The plan.
+        """
+        names = tuple(point.leaves)
+        if names not in self._costs:
+            leaves = list(point.leaves.values())
+
+            def build(batch: Batch) -> GradientGraph:
+                graph = GradientGraph(point.loss_on(batch), leaves)
+                refuse_hidden(point, graph.parts)
+                return graph
+
+            self._costs[names] = measure_cost(point, build)
+        return plan_products(point, self._costs[names], memory_budget)
 
     def flatten(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
         """Return θ as one vector.

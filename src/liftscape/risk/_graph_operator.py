@@ -1,0 +1,200 @@
+"""A symmetric operator whose products run backwards through graphs, kept between products or built anew for each."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.outcomes import ModelError
+from liftscape.risk._operator import SymmetricOperator
+
+__all__ = ["Graph", "GraphOperator", "Plan", "explained"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How products are taken within a memory budget.
+
+    Attributes:
+        chunk: the most samples whose graph is held at once; None for whole batches.
+        keep: whether the graphs stay from the second product on.
+        columns: how many vectors one vectorised pass takes.
+    """
+
+    chunk: int | None = None
+    keep: bool = False
+    columns: int = 64
+
+
+Explain = Callable[[RuntimeError], ModelError | None]
+
+
+@contextmanager
+def explained(explain: Explain | None) -> Generator[None, None, None]:
+    """Turn an error of torch's into the sentence that explains it, while the context lasts.
+
+    Args:
+        explain: returns the sentence as an error, None for nothing known.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RuntimeError: torch's own, where nothing is known about it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        sentence = None if explain is None else explain(error)
+        if sentence is None:
+            raise
+        raise sentence from error
+
+
+@runtime_checkable
+class Graph(Protocol):
+    """The graph of one piece of the data, through which products are taken."""
+
+    def multiply(self, rows: Sequence[Tensor], batched: bool, retain: bool) -> Sequence[Tensor | None]:
+        """Return the product with one vector, or with several along a first axis.
+
+        Args:
+            rows: the vector by leaf, each of the leaf's shape behind the axis of vectors.
+            batched: whether there is such an axis.
+            retain: whether the graph will be used again.
+
+        Returns:
+            The product by leaf; None for zero.
+        """
+        ...
+
+
+class GraphOperator(SymmetricOperator):
+    """A sum of graphs as a symmetric operator on the leaves.
+
+    Args:
+        leaves: the parameters that the graphs end in, by name.
+        plan: how much is held in memory.
+        explain: what an error of torch's means, None for nothing known.
+    """
+
+    def __init__(self, leaves: Mapping[str, Tensor], plan: Plan, explain: Explain | None = None) -> None:
+        self._leaves = list(leaves.values())
+        self._plan = plan
+        self._explain = explain
+        self._used = False
+        self._kept: list[Graph] | None = None
+
+    @abstractmethod
+    def graphs(self) -> Iterator[Graph]:
+        """Yield the graphs whose products add up, built as they are asked for."""
+
+    @property
+    @final
+    def size(self) -> int:
+        """The number M of chosen parameters."""
+        return sum(leaf.numel() for leaf in self._leaves)
+
+    @property
+    @final
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return self._leaves[0].dtype
+
+    @property
+    @final
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return self._leaves[0].device
+
+    @final
+    def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
+        """Return the sum of the graphs' products.
+
+        Args:
+            block: k vectors as columns.
+
+        Returns:
+            Their k products as columns.
+        """
+        # A single product needs no graph afterwards and is smaller when its graph is freed on the way.
+        keep, self._used = self._plan.keep and self._used, True
+        total = _Total(block.shape[1], self._leaves)
+        with explained(self._explain), torch.enable_grad():
+            if keep and self._kept is None:
+                self._kept = list(self.graphs())
+            # Read by `next` in a loop that drops a graph before the next one is built.
+            pending = iter(self._kept if keep and self._kept is not None else self.graphs())
+            while (graph := next(pending, None)) is not None:
+                with torch.no_grad():
+                    self._add(total, graph, block, keep)
+                del graph
+        return total.rows.T
+
+    def _add(self, total: "_Total", graph: Graph, block: Tensor, keep: bool) -> None:
+        """Add one graph's products with all columns."""
+        width, count = self._plan.columns, block.shape[1]
+        for start in range(0, count, width):
+            stop = min(start + width, count)
+            rows = block[:, start:stop].T.contiguous()
+            last = not keep and stop == count
+            if stop - start == 1 or not _add_batched(total, graph, rows, start, last):
+                for offset, row in enumerate(rows):
+                    final_one = last and offset == len(rows) - 1
+                    total.add(start + offset, graph.multiply(_split(row, self._leaves), False, not final_one))
+
+
+def _add_batched(total: "_Total", graph: Graph, rows: Tensor, start: int, last: bool) -> bool:
+    """Add the products of several vectors in one pass, or say that torch cannot vectorise it."""
+    views = [
+        view.view(len(rows), *leaf.shape) for view, leaf in zip(_cut(rows, total.leaves), total.leaves, strict=True)
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            parts = graph.multiply(views, True, True)
+    except RuntimeError:
+        # Functions of the user's own seldom have a batching rule; an error of another kind comes again one by one.
+        return False
+    total.add(slice(start, start + len(rows)), parts)
+    return True
+
+
+def _cut(rows: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the parts of the last axis that belong to each leaf."""
+    return rows.split([leaf.numel() for leaf in leaves], dim=-1)
+
+
+def _split(row: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Return views of one vector with the shapes of the leaves."""
+    return [part.view(leaf.shape) for part, leaf in zip(_cut(row, leaves), leaves, strict=True)]
+
+
+@final
+class _Total:
+    """The sum of products by row, allocated when the first one is there, after the peak of its backward pass."""
+
+    def __init__(self, count: int, leaves: Sequence[Tensor]) -> None:
+        self.count = count
+        self.leaves = leaves
+        self._rows: Tensor | None = None
+
+    @property
+    def rows(self) -> Tensor:
+        """The sum, (k, M)."""
+        if self._rows is None:
+            size = sum(leaf.numel() for leaf in self.leaves)
+            self._rows = torch.zeros(self.count, size, dtype=self.leaves[0].dtype, device=self.leaves[0].device)
+        return self._rows
+
+    def add(self, index: int | slice, parts: Sequence[Tensor | None]) -> None:
+        """Add the product by leaf to the rows at an index."""
+        for target, part in zip(_cut(self.rows[index], self.leaves), parts, strict=True):
+            if part is not None:
+                target.add_(part.reshape(target.shape))

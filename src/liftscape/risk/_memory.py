@@ -1,0 +1,209 @@
+"""What the graph of a product takes in memory, measured on few samples beforehand, and the plan that fits a budget."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, inf
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
+
+from liftscape.outcomes import ModelError
+from liftscape.risk._batches import Batch, batch_size
+from liftscape.risk._graph_operator import Plan
+from liftscape.risk._point import Point, is_mean_over_samples, slice_batch
+
+__all__ = ["GraphCost", "measure_cost", "plan_products"]
+
+_DEFAULT_BUDGET = 2 * 2**30
+# The product and the gradient that is run backwards.
+_VECTORS = 2
+# Two numbers of samples tell a constant part from one that grows with each sample.
+_FEW, _MORE = 2, 4
+# Above this size of a graph several vectors at once are slower than one after the other.
+_VECTORISED = 2 * 2**20
+_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """The bytes that products take: saved tensors, and the cotangents that a backward pass adds to them.
+
+    Attributes:
+        fixed: bytes of a graph whatever the number of samples.
+        per_sample: further bytes for each sample.
+        transient_fixed: of these passing ones, likewise.
+        transient_per_sample: further bytes for each sample.
+        vectors: bytes of the vectors of M entries that a product holds.
+    """
+
+    fixed: float
+    per_sample: float
+    transient_fixed: float
+    transient_per_sample: float
+    vectors: int
+
+    def product(self, samples: int) -> float:
+        """Return the bytes of one product whose graph is built from so many samples.
+
+        Args:
+            samples: of the largest piece.
+
+        Returns:
+            Bytes.
+        """
+        return self.kept(samples, 1, samples)
+
+    def kept(self, samples: int, pieces: int, largest: int) -> float:
+        """Return the bytes of products with all graphs kept.
+
+        Args:
+            samples: of all pieces.
+            pieces: number of graphs.
+            largest: samples of the largest piece.
+
+        Returns:
+            Bytes.
+        """
+        saved = self.fixed * pieces + self.per_sample * samples
+        return self.vectors + saved + self.transient_fixed + self.transient_per_sample * largest
+
+
+def measure_cost(point: Point, build: Callable[[Batch], Any]) -> GraphCost:
+    """Measure what the graph of a batch saves, from graphs of two and of four samples where the model allows it.
+
+    The cotangents that wait for the second half of a double backward pass are about as many as forward activations.
+
+    Args:
+        point: whose first batch is used.
+        build: builds the graph of a batch.
+
+    Returns:
+        The bytes as affine functions of the number of samples.
+    """
+    batch = next(iter(point.batches))
+    n = batch_size(batch[0])
+    leaves = list(point.leaves.values())
+    vectors = _VECTORS * sum(leaf.numel() * leaf.element_size() for leaf in leaves)
+    if n > 2 * _MORE:
+        try:
+            few, more = (_saved(point, slice_batch(batch, 0, size), build) for size in (_FEW, _MORE))
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            pass  # a model that insists on the size of its batch is measured on all of it
+        else:
+            slopes = [max(0.0, (b - a) / (_MORE - _FEW)) for a, b in zip(few, more, strict=True)]
+            rest = [max(0.0, a - slope * _FEW) for a, slope in zip(few, slopes, strict=True)]
+            return GraphCost(rest[0], slopes[0], rest[1], slopes[1], vectors)
+    saved, forward = _saved(point, batch, build)
+    return GraphCost(0.0, saved / n, 0.0, forward / n, vectors)
+
+
+def _saved(point: Point, batch: Batch, build: Callable[[Batch], Any]) -> tuple[int, int]:
+    """Return the bytes that a graph saves, and those that its forward half does."""
+    inputs = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
+    own = [*point.leaves.values(), *point.constants.values(), *point.buffers.values(), *inputs]
+    known = {tensor.untyped_storage().data_ptr() for tensor in own}
+    sizes: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        # The tensor itself would make a cycle that only the garbage collector frees.
+        return tensor.detach()
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        # The loss is held so that the addresses of what it saved are not given to other tensors.
+        value = point.loss_on(batch)
+        forward = sum(sizes.values())
+        del value
+        sizes.clear()
+        graph = build(batch)
+    del graph
+    return sum(sizes.values()), forward
+
+
+def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> Plan:
+    """Return how products are taken within a budget.
+
+    Args:
+        point: where.
+        cost: of its graphs.
+        memory_budget: bytes, or None for the default.
+
+    Returns:
+        Whole batches where they fit, pieces of them where the risk allows that, and whether graphs are kept.
+
+    Raises:
+        ModelError: if a budget is given that cannot hold the vectors, one sample, or a batch that cannot be split.
+    """
+    batch = next(iter(point.batches))
+    n = batch_size(batch[0])
+    budget = _DEFAULT_BUDGET if memory_budget is None else memory_budget
+    chunk: int | None = None
+    if cost.product(n) > budget:
+        chunk = _largest_chunk(point, batch, cost, budget, memory_budget is not None)
+    total, pieces = point.batches.samples, point.batches.count if chunk is None else -(-point.batches.samples // chunk)
+    # Only what is kept depends on the memory that is free, so that equal runs give equal bytes.
+    room = budget if memory_budget is not None else min(budget, _free(next(iter(point.leaves.values()))) / 2)
+    keep = chunk is None and cost.kept(total, pieces, n) <= room
+    graph = cost.product(n if chunk is None else chunk) - cost.vectors
+    columns = int(min(_COLUMNS, max(1.0, _VECTORISED / max(graph, 1.0))))
+    return Plan(chunk, keep, columns)
+
+
+def _largest_chunk(point: Point, batch: Batch, cost: GraphCost, budget: int, asked: bool) -> int | None:
+    """Return the most samples whose product fits, or raise where none does and the budget was asked for."""
+    n = batch_size(batch[0])
+    single = cost.product(1)
+    if single > budget:
+        if not asked:
+            return 1 if _splits(point, batch) else None
+        what = "the vectors" if cost.vectors > budget else "the graph of one sample"
+        raise ModelError(
+            f"a memory_budget of {budget} bytes cannot hold {what} of one product: with its vectors of "
+            f"{cost.vectors // _VECTORS} bytes it takes {_bytes(single)}; give at least that, or fewer parameters by "
+            "only=."
+        )
+    if not _splits(point, batch):
+        if not asked:
+            return None
+        raise ModelError(
+            f"a memory_budget of {budget} bytes cannot hold the graph of a batch of {n} samples, which cannot be split "
+            "since its loss is not the mean of its samples' losses (as with BatchNorm in training mode); give at least "
+            f"{_bytes(cost.product(n))}."
+        )
+    fixed = cost.product(0)
+    grows = max(single - fixed, 1.0)
+    return max(1, min(n, int((budget - fixed) / grows)))
+
+
+def _splits(point: Point, batch: Batch) -> bool:
+    """Tell whether batches may be worked off in pieces."""
+    training = any(
+        isinstance(m, _BatchNorm) and mode for m, mode in zip(point.model.modules(), point.modes, strict=True)
+    )
+    return not training and is_mean_over_samples(point, batch)
+
+
+def _bytes(size: float) -> str:
+    """Return a size for a sentence, rounded up so that it is enough."""
+    return f"{ceil(size)} bytes"
+
+
+def _free(like: Tensor) -> float:
+    """Return the bytes that are free where a tensor lives."""
+    if like.is_cuda:
+        return float(torch.cuda.mem_get_info(like.device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+    except (OSError, StopIteration):
+        names = getattr(os, "sysconf_names", {})
+        if "SC_PHYS_PAGES" not in names:
+            return inf
+        return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE") / 2

@@ -1,0 +1,166 @@
+"""A point θ held fixed: what a product is taken at, whatever becomes of the caller's model meanwhile."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from liftscape.risk._batches import Batch, Batches, batch_size
+from liftscape.risk._call import call_model
+from liftscape.risk._chosen import chosen_parameters
+from liftscape.risk._loss import Loss
+
+__all__ = ["Point", "hold", "is_mean_over_samples", "slice_batch"]
+
+# Sums of a batch in another order differ by this many units in the last place.
+_ROUNDING = 100.0
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """A model, a loss and data at clones of all parameters and buffers, in the modes of that moment.
+
+    Attributes:
+        model: the module whose structure is used.
+        loss: of (output, target), the mean over a batch.
+        batches: the data.
+        leaves: the parameters to differentiate with respect to, by name.
+        constants: all other parameters.
+        buffers: those of the model.
+        modes: whether each module trains.
+    """
+
+    model: nn.Module
+    loss: Loss
+    batches: Batches
+    leaves: dict[str, Tensor]
+    constants: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    modes: tuple[bool, ...]
+
+    def call(self, inputs: Any) -> Any:
+        """Return what the model returns at this point.
+
+        Args:
+            inputs: as for :func:`liftscape.risk.call_model`.
+
+        Returns:
+            The output, with a graph that ends in the leaves.
+        """
+        with _in_modes(self.model, self.modes):
+            return call_model(self.model, {**self.constants, **self.leaves}, inputs, self.buffers)
+
+    def loss_on(self, batch: Batch) -> Tensor:
+        """Return the mean loss on one batch.
+
+        Args:
+            batch: (inputs, targets).
+
+        Returns:
+            A scalar with its graph.
+        """
+        return self.loss(self.call(batch[0]), batch[1])
+
+    def chunks(self, size: int | None) -> Iterator[tuple[Batch, float]]:
+        """Yield the samples in pieces of at most a given size, with their weights n_c / n.
+
+        Args:
+            size: the most samples of a piece; None for the batches as they are.
+
+        Yields:
+            A batch and its weight.
+        """
+        for batch in self.batches:
+            n = batch_size(batch[0])
+            pieces = 1 if size is None else -(-n // size)
+            bounds = [n * piece // pieces for piece in range(pieces + 1)]
+            for start, stop in pairwise(bounds):
+                piece = batch if pieces == 1 else slice_batch(batch, start, stop)
+                yield piece, (stop - start) / self.batches.samples
+
+
+def hold(
+    model: nn.Module, loss: Loss, batches: Batches, params: Mapping[str, Tensor], only: str | Sequence[str] | None
+) -> Point:
+    """Return the point of these parameters.
+
+    Args:
+        model: the module.
+        loss: of (output, target).
+        batches: the data.
+        params: all trainable parameters by name.
+        only: as for :func:`chosen_parameters`.
+
+    Returns:
+        The point, with clones of everything that the caller may change.
+    """
+    leaves = {name: params[name].detach().clone().requires_grad_() for name in chosen_parameters(model, only)}
+    own = {name: params.get(name, tensor) for name, tensor in model.named_parameters()}
+    constants = {name: tensor.detach().clone() for name, tensor in own.items() if name not in leaves}
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    return Point(model, loss, batches, leaves, constants, buffers, tuple(m.training for m in model.modules()))
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
+    """Return samples start to stop of a batch.
+
+    Args:
+        batch: (inputs, targets).
+        start: the first sample.
+        stop: the one after the last.
+
+    Returns:
+        Views.
+    """
+    return tree_map_only(Tensor, lambda tensor: tensor[start:stop], batch[0]), batch[1][start:stop]
+
+
+def is_mean_over_samples(point: Point, batch: Batch) -> bool:
+    """Tell whether the loss of a batch is the weighted mean of those of its halves.
+
+    Args:
+        point: where it is evaluated, and next to it, since at a perfect fit every loss vanishes.
+        batch: at least two samples.
+
+    Returns:
+        Whether the batch may be worked off in pieces.
+    """
+    n = batch_size(batch[0])
+    halves = [slice_batch(batch, 0, n // 2), slice_batch(batch, n // 2, n)]
+    generator = torch.Generator().manual_seed(0)
+    moved = replace(point, leaves={name: _move(tensor, generator) for name, tensor in point.leaves.items()})
+    pairs: list[tuple[float, float]] = []
+    try:
+        with torch.no_grad():
+            for there in (point, moved):
+                parts = sum(float(there.loss_on(half)) * batch_size(half[0]) / n for half in halves)
+                pairs.append((float(there.loss_on(batch)), parts))
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    scale = _ROUNDING * torch.finfo(next(iter(point.leaves.values())).dtype).eps * max(abs(whole) for whole, _ in pairs)
+    return all(abs(whole - parts) <= scale for whole, parts in pairs)
+
+
+def _move(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a parameter moved by about one per cent."""
+    draw = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return (tensor + (1e-2 * (1 + tensor.abs().mean()) * draw.to(tensor))).detach()
+
+
+@contextmanager
+def _in_modes(model: nn.Module, modes: tuple[bool, ...]) -> Generator[None, None, None]:
+    """Let each module train or not as it did, while the context lasts."""
+    changed = [(m, m.training, mode) for m, mode in zip(model.modules(), modes, strict=True) if m.training != mode]
+    try:
+        for module, _, mode in changed:
+            module.training = mode
+        yield
+    finally:
+        for module, own, _ in changed:
+            module.training = own

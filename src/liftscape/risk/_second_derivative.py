@@ -1,0 +1,113 @@
+"""What torch means when it cannot differentiate twice: which function it is, and in which module."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftscape.outcomes import ModelError
+from liftscape.risk._outputs import named_tensors
+from liftscape.risk._point import Point
+
+__all__ = ["explain_derivative", "refuse_hidden"]
+
+_NOT_IMPLEMENTED = re.compile(r"derivative for '?(?:aten::)?(\w+)'? is not implemented")
+_ONCE = "once_differentiable"
+
+
+def explain_derivative(point: Point, error: RuntimeError) -> ModelError | None:
+    """Return a sentence that names the function without a second derivative and its module.
+
+    Args:
+        point: where the error was raised.
+        error: torch's.
+
+    Returns:
+        The sentence as an error, None for errors of another kind.
+    """
+    missing = _NOT_IMPLEMENTED.search(str(error))
+    if missing is None and _ONCE not in str(error):
+        return None
+    wanted = None if missing is None else missing[1]
+    operation, place = _locate(point, wanted)
+    return ModelError(
+        f"{type(point.model).__name__} uses a function without a second derivative in torch, {operation} in {place}; "
+        "replace it by one made of differentiable operations, such as Hardsigmoid by a clamp of t / 6 + 1 / 2."
+    )
+
+
+def refuse_hidden(point: Point, tensors: Iterable[Tensor]) -> None:
+    """Raise if a graph runs through a function whose second derivative torch takes for zero without a word.
+
+    A function marked once_differentiable leaves a node that raises when it is run, but that no path to the parameters
+    leads through, so it never is.
+
+    Args:
+        point: where the graph was built.
+        tensors: in which it ends.
+
+    Raises:
+        ModelError: naming the function and its module.
+    """
+    seen: set[Any] = set()
+    if any(type(node).__name__ == "Error" for tensor in tensors for node in _new_nodes(tensor, seen)):
+        explained = explain_derivative(point, RuntimeError(_ONCE))
+        assert explained is not None
+        raise explained
+
+
+def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
+    """Name the operation, and the module that finished first with a node of it in its part of the graph."""
+    seen: set[Any] = set()
+    found: list[tuple[str, str]] = []
+
+    def look(label: str, output: Any) -> None:
+        for tensor in named_tensors(output).values():
+            for node in _new_nodes(tensor, seen):
+                name = _operation(node, wanted)
+                if name is not None:
+                    found.append((name, label))
+
+    # Hooks, not a walk over the module tree, since only a call tells which module uses what.
+    handles = [
+        module.register_forward_hook(lambda module, _args, output, name=name: look(_label(name, module), output))
+        for name, module in point.model.named_modules()
+    ]
+    try:
+        with torch.enable_grad():
+            look("the loss", point.loss_on(next(iter(point.batches))))
+    finally:
+        for handle in handles:
+            handle.remove()
+    given = "a function marked once_differentiable" if wanted is None else wanted.removesuffix("_backward")
+    return found[0] if found else (given, "the model or the loss")
+
+
+def _label(name: str, module: nn.Module) -> str:
+    """Return how a sentence names a module."""
+    return f"module '{name}' ({type(module).__name__})" if name else "the model itself"
+
+
+def _new_nodes(tensor: Tensor, seen: set[Any]) -> Iterator[Any]:
+    """Yield the nodes behind a tensor that were not seen before."""
+    pending = [tensor.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending += [parent for parent, _ in node.next_functions]
+
+
+def _operation(node: Any, wanted: str | None) -> str | None:
+    """Return the name of the operation of a node if it is the one that has a first derivative only."""
+    if wanted is None:
+        backward = getattr(getattr(node, "_forward_cls", None), "backward", None)
+        marked = _ONCE in getattr(getattr(backward, "__code__", None), "co_qualname", "")
+        return type(node).__name__.removesuffix("Backward") if marked else None
+    plain = wanted.replace("_", "").lower()
+    name = type(node).__name__.rstrip("0123456789").lower()
+    return wanted.strip("_").removesuffix("_backward") if name in {plain, f"{plain}backward"} else None
