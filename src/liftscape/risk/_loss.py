@@ -41,6 +41,9 @@ def mean_cross_entropy(output: Any, target: Tensor) -> Tensor:
     return functional.cross_entropy(output, target)
 
 
+_NAMED: dict[str, Loss] = {"mse": mean_squared_error, "cross_entropy": mean_cross_entropy}
+
+
 def as_loss(loss: Literal["mse", "cross_entropy"] | Loss) -> Loss:
     """Return the loss as a callable of (output, target).
 
@@ -60,10 +63,14 @@ def as_loss(loss: Literal["mse", "cross_entropy"] | Loss) -> Loss:
     """
     if callable(loss):
         return loss
-    named = {"mse": mean_squared_error, "cross_entropy": mean_cross_entropy}
-    if loss not in named:
+    if loss not in _NAMED:
         raise ModelError(f"loss must be 'mse', 'cross_entropy' or a callable(output, target), but {loss!r} was given.")
-    return named[loss]
+    return _NAMED[loss]
+
+
+def loss_name(loss: Loss) -> str | None:
+    """Return the name of a named loss, None for a callable of the user's."""
+    return next((name for name, known in _NAMED.items() if known is loss), None)
 
 
 def check_loss(loss: Loss, output: Any, target: Tensor) -> None:

@@ -138,7 +138,7 @@ class EmpiricalRisk:
         with torch.enable_grad(), explained(lambda error: explain_derivative(self.point(params), error)):
             for term in self.terms(leaves):
                 if not self._sound:
-                    refuse_hidden(self.point(params), [term])
+                    refuse_hidden(self.point(params), term, twice=False)
                     self._sound = True
                 total += gradient_of(term, list(leaves.values()))
         return total
@@ -203,9 +203,9 @@ class EmpiricalRisk:
             leaves = list(point.leaves.values())
 
             def build(batch: Batch) -> GradientGraph:
-                graph = GradientGraph(point.loss_on(batch), leaves)
-                refuse_hidden(point, graph.parts)
-                return graph
+                value = point.loss_on(batch)
+                refuse_hidden(point, value, twice=True)
+                return GradientGraph(value, leaves)
 
             self._costs[names] = measure_cost(point, build)
         return plan_products(point, self._costs[names], memory_budget)

@@ -1,7 +1,7 @@
 """What torch means when it cannot differentiate twice: which function it is, and in which module."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,24 +38,25 @@ def explain_derivative(point: Point, error: RuntimeError) -> ModelError | None:
     )
 
 
-def refuse_hidden(point: Point, tensors: Iterable[Tensor]) -> None:
+def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
     """Raise if a graph runs through a function whose second derivative torch takes for zero without a word.
 
-    A function marked once_differentiable leaves a node that raises when it is run, but that no path to the parameters
-    leads through, so it never is.
+    A function marked once_differentiable leaves a node that would raise, but no path to the parameters leads through
+    it, or no node at all where the cotangent is a constant.
 
     Args:
         point: where the graph was built.
-        tensors: in which it ends.
+        value: in which it ends.
+        twice: whether it will be differentiated twice; otherwise only derivatives taken inside the model count.
 
     Raises:
         ModelError: naming the function and its module.
     """
-    seen: set[Any] = set()
-    if any(type(node).__name__ == "Error" for tensor in tensors for node in _new_nodes(tensor, seen)):
-        explained = explain_derivative(point, RuntimeError(_ONCE))
-        assert explained is not None
-        raise explained
+    for node in _new_nodes(value, set()):
+        if type(node).__name__ == "Error" or (twice and _operation(node, None) is not None):
+            sentence = explain_derivative(point, RuntimeError(_ONCE))
+            assert sentence is not None
+            raise sentence
 
 
 def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
