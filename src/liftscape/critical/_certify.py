@@ -11,9 +11,9 @@ from liftscape.critical._flatness import FLAT
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._search import CriticalSearch
-from liftscape.critical._spectrum import FlatManifold, Spectrum, explain_zeros, spectrum_at
+from liftscape.critical._spectrum import Spectrum, explain_zeros, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict, verdict_of_inertia
-from liftscape.curvature import Inertia
+from liftscape.curvature import FlatManifold, Inertia
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 

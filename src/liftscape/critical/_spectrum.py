@@ -1,7 +1,6 @@
 """What the Hessian says at a point that may be critical only to within ‖∇R‖: eigenvalues with their uncertainty."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,25 +8,16 @@ from torch import Tensor
 
 from liftscape.critical._flatness import flatness_of_spectrum
 from liftscape.critical._symmetry import symmetry_tangents
-from liftscape.curvature import Inertia, inertia_of_spectrum
+from liftscape.curvature import FlatManifold, Inertia, inertia_of_spectrum
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk
 
-__all__ = ["Explained", "FlatManifold", "Spectrum", "explain_zeros", "spectrum_at"]
+__all__ = ["Explained", "Spectrum", "explain_zeros", "spectrum_at"]
 
 _ROUNDING = 10.0
 _PARAMETRISATION_CURVATURE = 10.0
 # The same direction found in two ways differs by the distance from criticality, and must not count twice.
 _INDEPENDENT = 1e-4
-
-
-@runtime_checkable
-class FlatManifold(Protocol):
-    """A manifold along which R does not change, such as a lifted one."""
-
-    def tangent_basis(self) -> Tensor:
-        """Return its tangent space at the point, (M, dimension)."""
-        ...
 
 
 @dataclass(frozen=True)
