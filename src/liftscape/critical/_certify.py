@@ -9,12 +9,13 @@ from torch import Tensor
 
 from liftscape.critical._flatness import FLAT
 from liftscape.critical._kinks import KinkMargin, kink_margin
+from liftscape.critical._large import judge_large
 from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._search import CriticalSearch
 from liftscape.critical._spectrum import Spectrum, explain_zeros, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict, verdict_of_inertia
-from liftscape.curvature import FlatManifold, Inertia
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
+from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Certificate", "certify"]
@@ -29,7 +30,8 @@ class Certificate(Outcome):
     Attributes:
         kind: see :func:`certify`.
         gradient_norm: ‖∇R‖.
-        inertia: (n₋, n₀, n₊) with threshold and margin; None where R is not twice differentiable, or not finite.
+        inertia: (n₋, n₀, n₊) with threshold and margin; None where R is not twice differentiable or not finite, or
+            where the Hessian is too large to be diagonalised.
         degeneracy: n₀; None where there is no inertia.
         kink_margin: smallest distance of a pre-activation on the data to a point where slopes differ; inf without.
         evidence: what the kind rests on: eigenvalues with their error bound, flatness, layers, dtype, tolerance.
@@ -54,6 +56,8 @@ def certify(
     search: CriticalSearch | None = None,
     tolerance: float = 1e-9,
     max_parameters: int = 4000,
+    max_products: int = 300,
+    progress: Progress | None = None,
 ) -> Certificate:
     """Certify what kind of point the risk's model stands at.
 
@@ -77,13 +81,16 @@ def certify(
             as columns, or the dimension of all that is flat, symmetries included.
         search: the search that found the point; its model is certified on the risk's data.
         tolerance: ‖∇R‖ up to which the point counts as critical.
-        max_parameters: largest M for which the dense Hessian is taken.
+        max_parameters: largest M for which the dense Hessian is taken; beyond it negative eigenvalues are counted as
+            far as residual bounds prove them, and nothing is said about zeros.
+        max_products: how many products may be taken beyond it.
+        progress: called with (products done, products at most) beyond it.
 
     Returns:
         The kind with its evidence.
 
     Raises:
-        LiftscapeError: if M > max_parameters, or known_flat has not M rows.
+        LiftscapeError: if known_flat has not M rows.
         ModelError: if the model uses a function without a second derivative in torch.
 
     Example:
@@ -95,7 +102,6 @@ def certify(
         ('local minimum', (0, 0, 2))
     """
     risk = risk if search is None else risk.with_model(search.model)
-    _check_size(risk, max_parameters)
     gradient = risk.gradient()
     length = float(gradient.norm())
     value = float(risk.value())
@@ -115,22 +121,14 @@ def certify(
     evidence |= _kink_evidence(kinks)
     if kinks.on_kink:
         return _certificate(_at_a_kink(risk, kinks, tolerance, evidence), length, None, kinks, evidence)
+    if risk.size > max_parameters:
+        verdict = judge_large(risk, gradient, tolerance, kinks, max_products, progress, evidence)
+        return _certificate(verdict, length, None, kinks, evidence)
     spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
     evidence |= _spectrum_evidence(spectrum)
     verdict = _smooth_verdict(risk, spectrum, kinks, length, tolerance, known_flat, evidence)
     spectrum = spectrum.with_known_zeros(evidence.get("explained_zeros", 0))
     return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
-
-
-def _check_size(risk: EmpiricalRisk, max_parameters: int) -> None:
-    """Raise if the dense Hessian would be too large."""
-    if risk.size > max_parameters:
-        gigabytes = risk.size**2 * risk.flatten().element_size() / 1e9
-        raise LiftscapeError(
-            f"certify takes the dense Hessian of at most {max_parameters} parameters, but {type(risk.model).__name__} "
-            f"has {risk.size}, for which it fills {gigabytes:.2g} GB, several times over; freeze some of them, or give "
-            f"max_parameters={risk.size} to go ahead."
-        )
 
 
 def _at_a_kink(risk: EmpiricalRisk, kinks: KinkMargin, tolerance: float, evidence: dict[str, Any]) -> Verdict:
@@ -166,6 +164,9 @@ def _smooth_verdict(
 ) -> Verdict:
     """Judge a point with a gradient."""
     if length > tolerance:
+        evidence["plateau"] = plateau_of_spectrum(
+            risk, risk.gradient(), spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
+        ).to_dict()
         if spectrum.flatness > FLAT:
             return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
         return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")

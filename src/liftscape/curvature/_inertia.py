@@ -12,7 +12,7 @@ from liftscape.risk import SymmetricOperator, as_operator
 __all__ = ["Inertia", "inertia", "inertia_of_spectrum"]
 
 # Eigenvalues that vanish at the critical point move by the gradient norm times the parametrisation's curvature.
-_PARAMETRISATION_CURVATURE = 10.0
+PARAMETRISATION_CURVATURE = 10.0
 _DECIDED_MARGIN = 10.0
 
 
@@ -98,7 +98,7 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
     eigenvalues = torch.linalg.eigvalsh((dense + dense.T) / 2)
     norm = float(eigenvalues.abs().max()) if len(eigenvalues) else 0.0
     rounding = 10 * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm
-    tolerance = rounding + 2 * asymmetry + _PARAMETRISATION_CURVATURE * gradient_norm
+    tolerance = rounding + 2 * asymmetry + PARAMETRISATION_CURVATURE * gradient_norm
     counted = inertia_of_spectrum(eigenvalues, tolerance, f"dense eigendecomposition, {dense.dtype}")
     moved = bool(((eigenvalues.abs() > rounding + 2 * asymmetry) & (eigenvalues.abs() <= tolerance)).any())
     # A zero that is not one to rounding may be a small eigenvalue that the gradient's term of the threshold hides.

@@ -1,0 +1,101 @@
+"""What can be certified where the dense Hessian does not fit: negative curvature proved by residual bounds."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.critical._kinks import KinkMargin
+from liftscape.critical._verdict import Verdict
+from liftscape.curvature import (
+    PartialInertia,
+    Progress,
+    most_negative_eigenpair,
+    newton_step,
+    partial_inertia,
+    plateau_reading,
+)
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["judge_large"]
+
+# As for a dense spectrum: an eigenvalue this many times its error bound away from zero is decided.
+_DECIDED = 10.0
+_RADIUS = 0.1
+
+
+def judge_large(
+    risk: EmpiricalRisk,
+    gradient: Float[Tensor, " M"],
+    tolerance: float,
+    kinks: KinkMargin,
+    max_products: int,
+    progress: Progress | None,
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Judge a smooth point from products with the Hessian.
+
+    Args:
+        risk: the empirical risk.
+        gradient: ∇R, (M,).
+        tolerance: ‖∇R‖ up to which the point counts as critical.
+        kinks: the kinks around the point.
+        max_products: how many products may be taken.
+        progress: called with (products done, products at most).
+        evidence: what is found is added to it.
+
+    Returns:
+        "not critical" with a plateau reading, "strict saddle", "minimum candidate" or "undecided".
+    """
+    length = float(gradient.norm())
+    if length > tolerance:
+        reading = plateau_reading(risk, max_products=max_products, progress=progress)
+        evidence |= {"plateau": reading.to_dict(), "method": "Krylov spaces of products"}
+        return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
+    H = risk.hessian()
+    counts = partial_inertia(H, length, max_products=max_products, progress=progress)
+    evidence |= {"partial_inertia": counts.to_dict(), "method": counts.method}
+    if kinks.on_curvature_kink:
+        where = f"{kinks.on_curvature_kink} pre-activation(s) at '{kinks.curvature_layer}'"
+        return Verdict(
+            "undecided", f"{where} lie where the curvature jumps, so that the Hessian is that of one side only"
+        )
+    if counts.negative_at_least == 0:
+        return _without_descent(counts)
+    lowest = most_negative_eigenpair(H, tolerance=1e-3, max_products=max_products, progress=progress)
+    if lowest.status["smallest"] == "not converged":
+        return Verdict("undecided", f"{_count(counts)}, but the smallest eigenvalue has not converged")
+    value, residual = float(lowest.values[0]), float(lowest.residuals[0])
+    moved = _moved(risk, gradient, lowest.vectors[:, 0])
+    bound = residual + counts.tolerance + 2 * moved
+    evidence |= {"smallest_eigenvalue": value, "eigenvalue_error_bound": bound}
+    if value < -_DECIDED * bound:
+        return Verdict("strict saddle", f"{_count(counts)}, with λ = {value:.3e} ± {bound:.0e}")
+    return Verdict("undecided", f"λ = {value:.3e} is not ten times its error bound {bound:.0e} below zero")
+
+
+def _without_descent(counts: PartialInertia) -> Verdict:
+    """Judge a point where no negative eigenvalue was found."""
+    if not counts.complete:
+        return Verdict("undecided", f"no negative eigenvalue was found in {counts.products} products, none is excluded")
+    chance = f"one is missed with a chance of at most {counts.chance:.0e}"
+    return Verdict("minimum candidate", f"no eigenvalue lies below −{counts.tolerance:.0e} ({chance}); zeros uncounted")
+
+
+def _count(counts: PartialInertia) -> str:
+    """Say what is proved."""
+    return (
+        f"at least {counts.negative_at_least} negative and {counts.positive_at_least} positive eigenvalues are proved"
+    )
+
+
+def _moved(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], direction: Float[Tensor, " M"]) -> float:
+    """Return by how much the curvature along a direction changes on the way to the critical point next to this one."""
+    here = risk.hessian()
+    theta = risk.flatten()
+    step = newton_step(here, gradient, _RADIUS * max(float(theta.norm()), 1.0))
+    if not bool(torch.isfinite(step).all()):
+        return float("inf")
+    there = risk.hessian(risk.unflatten(theta + step))
+    return abs(float(direction @ (there @ direction - here @ direction)))

@@ -1,0 +1,294 @@
+"""Where training stands at a point that need not be critical: what the next steps would gain, and the way down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isfinite, nan
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.curvature._basis import Basis
+from liftscape.curvature._eigenpairs import most_negative_eigenpair
+from liftscape.curvature._lanczos import extend, ritz, start
+from liftscape.curvature._trust_region import minimise_quadratic
+from liftscape.curvature._work import Progress, Work
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import EmpiricalRisk, SymmetricOperator
+
+__all__ = ["Plateau", "Step", "newton_step", "plateau_of_spectrum", "plateau_reading"]
+
+State = Literal["slope", "plateau", "flat"]
+Found = Literal["converged", "upper bound"]
+_Lowest = tuple[float, float, Found]
+
+# A gain of less than this share of the risk is none that a training curve shows.
+_VISIBLE = 0.01
+_RADIUS = 0.1
+
+
+@final
+@dataclass(frozen=True)
+class Step(Outcome):
+    """One step p from θ.
+
+    Attributes:
+        length: ‖p‖.
+        predicted_decrease: −(∇Rᵀp + ½ pᵀHp), what the quadratic model says.
+        decrease: R(θ) − R(θ + p), measured.
+    """
+
+    length: float
+    predicted_decrease: float
+    decrease: float
+
+
+@final
+@dataclass(frozen=True)
+class Plateau(Outcome):
+    """Where training stands.
+
+    Attributes:
+        state: "slope", "plateau" or "flat", see :func:`plateau_reading`.
+        value: R(θ).
+        gradient_norm: ‖∇R‖.
+        parameter_norm: ‖θ‖.
+        relative_gradient: ‖∇R‖·‖θ‖/|R|, the relative fall of R per relative move of θ.
+        radius: the longest step considered.
+        gradient_step: the best step along −∇R.
+        newton_step: the best step of all.
+        lowest_curvature: the most negative curvature found, a Ritz value of H; the smallest eigenvalue lies below it
+            or at most curvature_bound above it.
+        curvature_bound: an eigenvalue of H lies within this of it; inf where none is known.
+        curvature_status: "converged" if it is the smallest eigenvalue, else "upper bound".
+        reading: one sentence.
+        products: how many products with H were taken.
+    """
+
+    state: State
+    value: float
+    gradient_norm: float
+    parameter_norm: float
+    relative_gradient: float
+    radius: float
+    gradient_step: Step
+    newton_step: Step
+    lowest_curvature: float
+    curvature_bound: float
+    curvature_status: Found
+    reading: str
+    products: int
+
+    @property
+    def descends(self) -> bool:
+        """Whether negative curvature is proved."""
+        return self.lowest_curvature + self.curvature_bound < 0
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The quadratic model on a space: eigenvalues there, the gradient's components, and the way back to θ's space."""
+
+    values: Float[Tensor, " n"]
+    components: Float[Tensor, " n"]
+    lift: Callable[[Float[Tensor, " n"]], Float[Tensor, " M"]]
+
+
+def plateau_reading(
+    risk: EmpiricalRisk,
+    *,
+    radius: float = _RADIUS,
+    steps: int = 30,
+    max_products: int = 300,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Plateau:
+    """Read where training stands: what one gradient step, and one Newton step, could gain, and whether R curves down.
+
+    Both steps minimise m(p) = ∇Rᵀp + ½ pᵀHp over ‖p‖ ≤ radius·‖θ‖: the one along −∇R, where it is ‖∇R‖⁴/(2 ∇RᵀH∇R)
+    without the bound, the other in the Krylov space of ∇R, where it is Newton's step if H is positive there and the
+    bound is not reached. The bound gives both a meaning on singular and indefinite H, too. "slope": the gradient step
+    gains 1 % of |R|; "plateau": it does not, but the Newton step does; "flat": neither does within the radius.
+
+    Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9, for the step in the Krylov space; the reading is derived.
+
+    Args:
+        risk: the empirical risk.
+        radius: the longest step relative to ‖θ‖ (absolute at θ = 0).
+        steps: dimension of the Krylov space.
+        max_products: how many further products the most negative curvature may take.
+        generator: draws the start of that search; seed 0 when None.
+        progress: called with (products done, products at most).
+
+    Returns:
+        The reading; nan throughout where R or its gradient is not finite.
+
+    Raises:
+        LiftscapeError: if radius or steps is not positive.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+        >>> model = torch.nn.Linear(1, 1, dtype=torch.float64)
+        >>> _ = model.weight.data.fill_(2.0), model.bias.data.fill_(0.0)
+        >>> plateau_reading(EmpiricalRisk(model, "mse", (x, 2 * x + 0.1))).state
+        'slope'
+    """
+    if not radius > 0 or steps < 1:
+        raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
+    gradient, H = risk.gradient(), risk.hessian()
+    if not bool(torch.isfinite(gradient).all()):
+        return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
+    model, lowest, used = _krylov_model(H, gradient, steps, progress, steps + max_products)
+
+    def advance(done: int, _: int) -> None:
+        if progress is not None:
+            progress(used + done, steps + max_products)
+
+    # A hundredth of the scale tells a sign; digits of the eigenvalue are not asked for.
+    found = most_negative_eigenpair(H, tolerance=1e-3, max_products=max_products, generator=generator, progress=advance)
+    if found.status["smallest"] == "converged":
+        lowest = (float(found.values[0]), float(found.residuals[0]), "converged")
+    return _read(risk, gradient, model, radius, lowest, used + found.products)
+
+
+def plateau_of_spectrum(
+    risk: EmpiricalRisk,
+    gradient: Float[Tensor, " M"],
+    eigenvalues: Float[Tensor, " M"],
+    vectors: Float[Tensor, "M M"],
+    bound: float,
+    radius: float = _RADIUS,
+) -> Plateau:
+    """Return the reading of a point whose whole spectrum is known.
+
+    Source: as :func:`plateau_reading`.
+
+    Args:
+        risk: the empirical risk.
+        gradient: ∇R, (M,).
+        eigenvalues: of the Hessian, ascending, (M,).
+        vectors: as columns, (M, M).
+        bound: error bound of the eigenvalues.
+        radius: as for :func:`plateau_reading`.
+
+    Returns:
+        The reading.
+    """
+    model = _Model(eigenvalues, vectors.T @ gradient, lambda coordinates: vectors @ coordinates)
+    return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), len(eigenvalues))
+
+
+def newton_step(
+    H: SymmetricOperator, gradient: Float[Tensor, " M"], radius: float, steps: int = 30
+) -> Float[Tensor, " M"]:
+    """Return the p that minimises gᵀp + ½ pᵀHp over ‖p‖ ≤ radius in the Krylov space of g.
+
+    Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9.
+
+    Args:
+        H: (M, M).
+        gradient: g, (M,).
+        radius: the longest step.
+        steps: dimension of the space.
+
+    Returns:
+        p, (M,); zero at a vanishing gradient.
+
+    Example:
+        >>> from liftscape.risk import as_operator
+        >>> H = as_operator(torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)))
+        >>> newton_step(H, torch.tensor([1.0, 4.0], dtype=torch.float64), radius=10.0).round(decimals=9).tolist()
+        [-1.0, -1.0]
+    """
+    model = _krylov_model(H, gradient, steps, None, steps)[0]
+    return torch.zeros_like(gradient) if model is None else model.lift(_best(model, radius).to(gradient))
+
+
+def _best(model: _Model, radius: float) -> Float[Tensor, " n"]:
+    """Return the coordinates of the model's least value in the ball, float64 on the CPU."""
+    return minimise_quadratic(model.values.double().cpu(), model.components.double().cpu(), radius)
+
+
+def _krylov_model(
+    H: SymmetricOperator, gradient: Float[Tensor, " M"], steps: int, progress: Progress | None, limit: int
+) -> tuple[_Model | None, _Lowest, int]:
+    """Return the model on the Krylov space of the gradient, its lowest Ritz value with bound, and the products."""
+    length = float(gradient.norm())
+    if length == 0:
+        return None, (inf, inf, "upper bound"), 0
+    count = min(steps, H.size)
+    work = Work(H, {}, expected=limit, progress=progress)
+    krylov = start(Basis(count + 1, H.size, H.dtype, H.device), gradient[None])
+    while krylov.pending and krylov.processed < count:
+        extend(krylov, work, [0])
+    found = ritz(krylov)
+    first = float(krylov.basis.rows[0] @ gradient)
+    bound = float(found.residuals[0]) + krylov.rounding
+    model = _Model(
+        found.values, first * found.vectors[0], lambda s: krylov.basis.combine((found.vectors @ s)[:, None])[0]
+    )
+    return model, (float(found.values[0]), bound, "upper bound"), work.done
+
+
+def _read(
+    risk: EmpiricalRisk,
+    gradient: Float[Tensor, " M"],
+    model: _Model | None,
+    radius: float,
+    lowest: _Lowest,
+    products: int,
+) -> Plateau:
+    """Take the two steps and say what they come to."""
+    theta, value, length = risk.flatten(), float(risk.value()), float(gradient.norm())
+    size = float(theta.norm())
+    longest = radius * (size or 1.0)
+
+    def measured(step: Float[Tensor, " M"], predicted: float) -> Step:
+        there = float(risk.value(risk.unflatten(theta + step.to(theta))))
+        return Step(float(step.norm()), predicted, value - there)
+
+    downhill = newton = Step(0.0, 0.0, 0.0)
+    if not isfinite(length):
+        downhill = newton = Step(nan, nan, nan)
+    elif model is not None:
+        values, components = model.values.double().cpu(), model.components.double().cpu()
+        if length > 0:
+            curvature = float((values * components**2).sum()) / length**2
+            reach = min(longest, length / curvature if curvature > 0 else inf)
+            downhill = measured(-gradient * (reach / length), reach * length - curvature * reach**2 / 2)
+        coordinates = _best(model, longest)
+        predicted = -float(components @ coordinates + (values * coordinates**2).sum() / 2)
+        newton = measured(model.lift(coordinates.to(model.values)), predicted)
+    state = _state(value, downhill, newton)
+    relative = length * size / abs(value) if value else (inf if length else 0.0)
+    reading = _sentence(state, value, radius, downhill, newton, lowest)
+    return Plateau(state, value, length, size, relative, longest, downhill, newton, *lowest, reading, products)
+
+
+def _state(value: float, downhill: Step, newton: Step) -> State:
+    """Compare the gains with the risk."""
+    visible = _VISIBLE * abs(value)
+    if downhill.predicted_decrease > visible:
+        return "slope"
+    return "plateau" if newton.predicted_decrease > visible else "flat"
+
+
+def _sentence(state: State, value: float, radius: float, downhill: Step, newton: Step, lowest: _Lowest) -> str:
+    """Say the reading in words."""
+    if not isfinite(value) or not isfinite(downhill.length):
+        return "R or its gradient is not finite here."
+    curvature, bound, _ = lowest
+    gains = [f"{step.predicted_decrease / abs(value):.2g}" if value else "0" for step in (downhill, newton)]
+    within = f"within {radius:g}·‖θ‖"
+    opening = {
+        "slope": f"On a slope: one gradient step {within} should take {gains[0]} of R, a Newton step {gains[1]}",
+        "plateau": f"On a plateau with a way down: the best gradient step takes only {gains[0]} of R, but one Newton "
+        f"step {within} should take {gains[1]}",
+        "flat": f"Flat: {within} no gradient step takes more than {gains[0]} of R, no Newton step more than {gains[1]}",
+    }[state]
+    if curvature + bound < 0:
+        return f"{opening}; R curves down, λ = {curvature:.2g} ± {bound:.0e}."
+    if not isfinite(curvature):
+        return f"{opening}; no curvature was found."
+    return f"{opening}; no negative curvature is proved, the lowest found is {curvature:.2g} ± {bound:.0e}."
