@@ -20,15 +20,11 @@ def demo(
     """Find critical points of shallow networks on Iris, lift them, certify the lifts, and write a report.
 
     The report is one HTML file that opens offline.
-
-    Raises:
-        LoadError: if the folder's name is taken by a file.
     """
     from liftscape.cli._print import interrupted_as, progress, show, write_json
-    from liftscape.outcomes import LoadError
+    from liftscape.report import check_folder
 
-    if out.exists() and not out.is_dir():
-        raise LoadError(f"{out} is a file; name a folder for the report.")
+    check_folder(out)
     with progress("starting") as advance:
         from liftscape.studies.embedding_principle import run
 

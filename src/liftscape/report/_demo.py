@@ -1,14 +1,10 @@
 """The report of the embedding-principle study: figures, one offline page, and the result as JSON."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from liftscape._files import write_atomically
 from liftscape.report import _captions, _curves
+from liftscape.report._page import render_page, write_report
 from liftscape.report._rows import lift_groups, lift_rows, point_rows, settings_rows
 from liftscape.report._spectra import draw_spectra
 from liftscape.report._style import figure_style
@@ -67,16 +63,8 @@ def render_demo_page(result: DemoResult, panels: dict[str, list[Panel]]) -> str:
     Returns:
         The page.
     """
-    environment = Environment(
-        loader=PackageLoader("liftscape.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["ten"] = _captions.power_of_ten
-    templates = files("liftscape.report") / "templates"
-    return environment.get_template("demo.html").render(
+    return render_page(
+        "demo.html",
         result=result,
         panels=panels,
         captions={
@@ -93,15 +81,11 @@ def render_demo_page(result: DemoResult, panels: dict[str, list[Panel]]) -> str:
         groups=lift_groups(result),
         lifts=lift_rows(result),
         settings=settings_rows(result),
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),
-        script=Markup((templates / "page.js").read_text(encoding="utf-8")),
     )
 
 
 def write_demo_report(result: DemoResult, out: Path) -> Path:
     """Write ``report.html`` (one file), its figures as SVG and PNG, and ``result.json``: same result, same bytes.
-
-    Every file is written beside its place and moved there, the page last, so that a report is never half there.
 
     Args:
         result: what :func:`liftscape.studies.embedding_principle.run` returned.
@@ -109,18 +93,12 @@ def write_demo_report(result: DemoResult, out: Path) -> Path:
 
     Returns:
         The path of the page.
+
+    Raises:
+        LoadError: if the folder is a file, or holds another ``report.html``.
     """
     panels = draw_panels(result)
-    page = render_demo_page(result, panels)
-    figures = out / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    for group in panels.values():
-        for panel in group:
-            write_atomically(figures / f"{panel.name}.svg", panel.svg)
-            write_atomically(figures / f"{panel.name}.png", panel.png)
-    write_atomically(out / "result.json", result.to_json().encode("utf-8"))
-    write_atomically(out / "report.html", page.encode("utf-8"))
-    return out / "report.html"
+    return write_report(out, render_demo_page(result, panels), panels, result)
 
 
 def _describe(family: tuple) -> str:
