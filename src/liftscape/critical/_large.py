@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,13 +15,12 @@ from liftscape.curvature import (
     partial_inertia,
     plateau_reading,
 )
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, SymmetricOperator
 
 __all__ = ["judge_large"]
 
 # As for a dense spectrum: an eigenvalue this many times its error bound away from zero is decided.
 _DECIDED = 10.0
-_RADIUS = 0.1
 
 
 def judge_large(
@@ -67,7 +65,7 @@ def judge_large(
     if lowest.status["smallest"] == "not converged":
         return Verdict("undecided", f"{_count(counts)}, but the smallest eigenvalue has not converged")
     value, residual = float(lowest.values[0]), float(lowest.residuals[0])
-    moved = _moved(risk, gradient, lowest.vectors[:, 0])
+    moved = _moved(risk, H, gradient, lowest.vectors[:, 0], counts.tolerance)
     bound = residual + counts.tolerance + 2 * moved
     evidence |= {"smallest_eigenvalue": value, "eigenvalue_error_bound": bound}
     if value < -_DECIDED * bound:
@@ -90,12 +88,14 @@ def _count(counts: PartialInertia) -> str:
     )
 
 
-def _moved(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], direction: Float[Tensor, " M"]) -> float:
+def _moved(
+    risk: EmpiricalRisk,
+    H: SymmetricOperator,
+    gradient: Float[Tensor, " M"],
+    direction: Float[Tensor, " M"],
+    resolution: float,
+) -> float:
     """Return by how much the curvature along a direction changes on the way to the critical point next to this one."""
-    here = risk.hessian()
-    theta = risk.flatten()
-    step = newton_step(here, gradient, _RADIUS * max(float(theta.norm()), 1.0))
-    if not bool(torch.isfinite(step).all()):
-        return float("inf")
-    there = risk.hessian(risk.unflatten(theta + step))
-    return abs(float(direction @ (there @ direction - here @ direction)))
+    step = newton_step(H, gradient, resolution)
+    there = risk.hessian(risk.unflatten(risk.flatten() + step))
+    return abs(float(direction @ (there @ direction - H @ direction)))

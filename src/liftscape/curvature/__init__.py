@@ -1,5 +1,6 @@
 """Curvature: what the Hessian's spectrum says about a point."""
 
+from liftscape.curvature._density import SpectralDensity, spectral_density
 from liftscape.curvature._diagonal import Diagonal, diagonal
 from liftscape.curvature._directions import (
     FlatManifold,
@@ -9,40 +10,72 @@ from liftscape.curvature._directions import (
     random_direction,
     tangent_direction,
 )
+from liftscape.curvature._eigenpairs import Eigenpairs, eigenpairs, most_negative_eigenpair
 from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._fisher import fisher
+from liftscape.curvature._forecast import Forecast, forecast
 from liftscape.curvature._gauss_newton import gauss_newton
 from liftscape.curvature._inertia import Inertia, inertia, inertia_of_spectrum
+from liftscape.curvature._layer_curvature import (
+    LayerCurvature,
+    block_curvature,
+    layer_curvature,
+    layer_curvature_products,
+    layer_sizes,
+)
 from liftscape.curvature._layers import layers_of
+from liftscape.curvature._partial_inertia import PartialInertia, partial_inertia
+from liftscape.curvature._plateau import Plateau, plateau_of_spectrum, plateau_reading
+from liftscape.curvature._quadratic_model import newton_step
 from liftscape.curvature._slices import Slice, Surface, slice_1d, slice_2d
 from liftscape.curvature._trace import trace, trace_by_layer
 from liftscape.curvature._trajectory import Trajectory, project_trajectory
+from liftscape.curvature._work import Progress
 from liftscape.risk import DenseOperator, Hessian, SymmetricOperator
 
 __all__ = [
     "DenseOperator",
     "Diagonal",
+    "Eigenpairs",
     "Estimate",
     "FlatManifold",
+    "Forecast",
     "Hessian",
     "Inertia",
+    "LayerCurvature",
+    "PartialInertia",
+    "Plateau",
+    "Progress",
     "Slice",
+    "SpectralDensity",
     "Surface",
     "SymmetricOperator",
     "Trajectory",
+    "block_curvature",
     "diagonal",
     "direction_between",
+    "eigenpairs",
     "filter_normalised",
     "fisher",
+    "forecast",
     "gauss_newton",
     "inertia",
     "inertia_of_spectrum",
+    "layer_curvature",
+    "layer_curvature_products",
+    "layer_sizes",
     "layers_of",
+    "most_negative_eigenpair",
+    "newton_step",
     "normal_direction",
+    "partial_inertia",
+    "plateau_of_spectrum",
+    "plateau_reading",
     "project_trajectory",
     "random_direction",
     "slice_1d",
     "slice_2d",
+    "spectral_density",
     "tangent_direction",
     "trace",
     "trace_by_layer",

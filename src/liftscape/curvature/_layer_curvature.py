@@ -13,9 +13,9 @@ from liftscape.curvature._layers import layers_of
 from liftscape.curvature._trace import trace
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, Hessian
+from liftscape.risk import EmpiricalRisk, SymmetricOperator
 
-__all__ = ["LayerCurvature", "layer_curvature", "layer_curvature_products"]
+__all__ = ["LayerCurvature", "block_curvature", "layer_curvature", "layer_curvature_products", "layer_sizes"]
 
 # Up to this many parameters the block itself costs less than estimates of it.
 _DENSE = 128
@@ -89,26 +89,99 @@ def layer_curvature(
         >>> [(row.layer, row.parameters, row.trace.value, row.highest) for row in layer_curvature(risk)]
         [('weight', 1, 2.0, 2.0), ('bias', 1, 2.0, 2.0)]
     """
-    known = layers_of(risk.parameters)
+    known = layer_sizes(risk)
     unknown = [name for name in layers or () if name not in known]
     if unknown:
         raise LiftscapeError(f"there is no layer {unknown[0]!r}; the layers are {', '.join(known)}.")
     draws = torch.Generator().manual_seed(0) if generator is None else generator
     chosen = list(known) if layers is None else list(layers)
-    blocks = {name: risk.hessian(only=name) for name in chosen}
-    expected = sum(layer_curvature_products(block.size, probes) for block in blocks.values())
+    expected = sum(layer_curvature_products(known[name], probes) for name in chosen)
     rows: list[LayerCurvature] = []
     for name in chosen:
-        # One graph at a time: the block's goes when its row is made.
-        block, before = blocks.pop(name), sum(row.products for row in rows)
+        before = sum(row.products for row in rows)
 
         def advance(done: int, _: int, before: int = before) -> None:
             if progress is not None:
                 progress(before + done, max(expected, before + done))
 
-        make = _dense_row if block.size <= _DENSE else _estimated_row
-        rows.append(make(name, block, probes, tolerance, confidence, draws, advance))
+        rows.append(
+            block_curvature(
+                risk.hessian(only=name),
+                name,
+                probes=probes,
+                tolerance=tolerance,
+                confidence=confidence,
+                generator=draws,
+                progress=advance,
+            )
+        )
     return tuple(rows)
+
+
+def block_curvature(
+    H: SymmetricOperator,
+    name: str,
+    *,
+    probes: int = 30,
+    tolerance: float = 1e-3,
+    confidence: float = 0.99,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> LayerCurvature:
+    """Return trace and extreme eigenvalues of one operator under a name, such as the Hessian of all parameters.
+
+    Source: as :func:`layer_curvature`.
+
+    Args:
+        H: (M, M).
+        name: what it is the curvature of.
+        probes: as for :func:`layer_curvature`.
+        tolerance: as for :func:`layer_curvature`.
+        confidence: as for :func:`layer_curvature`.
+        generator: as for :func:`layer_curvature`.
+        progress: called with (products done, products expected).
+
+    Returns:
+        The entry.
+
+    Example:
+        >>> from liftscape.risk import as_operator
+        >>> row = block_curvature(as_operator(torch.diag(torch.tensor([-1.0, 3.0], dtype=torch.float64))), "all")
+        >>> row.lowest, row.trace.value, row.highest
+        (-1.0, 2.0, 3.0)
+    """
+    advance = progress or _silent
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    if H.size <= _DENSE:
+        return _dense_row(name, H, confidence, advance)
+    return _estimated_row(name, H, probes, tolerance, confidence, draws, advance)
+
+
+def _silent(done: int, total: int) -> None:
+    """Show no progress."""
+    del done, total
+
+
+def layer_sizes(risk: EmpiricalRisk) -> dict[str, int]:
+    """Return the number of parameters of each layer.
+
+    Source: none.
+
+    Args:
+        risk: the empirical risk.
+
+    Returns:
+        Sizes by the names of ``layers_of``.
+
+    Example:
+        >>> x = torch.zeros(1, 2)
+        >>> layer_sizes(EmpiricalRisk(torch.nn.Sequential(torch.nn.Linear(2, 2)), "mse", (x, x)))
+        {'0': 6}
+    """
+    layers = layers_of(risk.parameters)
+    return {
+        name: index.stop - index.start if isinstance(index, slice) else len(index) for name, index in layers.items()
+    }
 
 
 def layer_curvature_products(size: int, probes: int = 30) -> int:
@@ -130,17 +203,8 @@ def layer_curvature_products(size: int, probes: int = 30) -> int:
     return size if size <= _DENSE else probes + _TYPICAL_PRODUCTS
 
 
-def _dense_row(
-    name: str,
-    block: Hessian,
-    probes: int,
-    tolerance: float,
-    confidence: float,
-    generator: torch.Generator,
-    advance: Progress,
-) -> LayerCurvature:
+def _dense_row(name: str, block: SymmetricOperator, confidence: float, advance: Progress) -> LayerCurvature:
     """Diagonalise a small block."""
-    del probes, tolerance, generator
     dense = block.to_dense().double()
     advance(block.size, block.size)
     if not bool(torch.isfinite(dense).all()):
@@ -157,7 +221,7 @@ def _dense_row(
 
 def _estimated_row(
     name: str,
-    block: Hessian,
+    block: SymmetricOperator,
     probes: int,
     tolerance: float,
     confidence: float,

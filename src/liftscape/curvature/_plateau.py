@@ -1,6 +1,5 @@
 """Where training stands at a point that need not be critical: what the next steps would gain, and the way down."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import Literal, final
@@ -9,15 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.curvature._basis import Basis
 from liftscape.curvature._eigenpairs import most_negative_eigenpair
-from liftscape.curvature._lanczos import extend, ritz, start
+from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._trust_region import minimise_quadratic
-from liftscape.curvature._work import Progress, Work
+from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
-__all__ = ["Plateau", "Step", "newton_step", "plateau_of_spectrum", "plateau_reading"]
+__all__ = ["Plateau", "Step", "plateau_of_spectrum", "plateau_reading"]
 
 State = Literal["slope", "plateau", "flat"]
 Found = Literal["converged", "upper bound"]
@@ -86,21 +84,13 @@ class Plateau(Outcome):
         return self.lowest_curvature + self.curvature_bound < 0
 
 
-@dataclass(frozen=True)
-class _Model:
-    """The quadratic model on a space: eigenvalues there, the gradient's components, and the way back to θ's space."""
-
-    values: Float[Tensor, " n"]
-    components: Float[Tensor, " n"]
-    lift: Callable[[Float[Tensor, " n"]], Float[Tensor, " M"]]
-
-
 def plateau_reading(
     risk: EmpiricalRisk,
     *,
     radius: float = _RADIUS,
     steps: int = 30,
     max_products: int = 300,
+    lowest: tuple[float, float] | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Plateau:
@@ -118,6 +108,7 @@ def plateau_reading(
         radius: the longest step relative to ‖θ‖ (absolute at θ = 0).
         steps: dimension of the Krylov space.
         max_products: how many further products the most negative curvature may take.
+        lowest: the smallest eigenvalue and its residual bound where they are known already.
         generator: draws the start of that search; seed 0 when None.
         progress: called with (products done, products at most).
 
@@ -139,17 +130,23 @@ def plateau_reading(
     gradient, H = risk.gradient(), risk.hessian()
     if not bool(torch.isfinite(gradient).all()):
         return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
-    model, lowest, used = _krylov_model(H, gradient, steps, progress, steps + max_products)
+    model = krylov_model(H, gradient, steps, progress)
+    used = 0 if model is None else model.products
+    if lowest is not None:
+        return _read(risk, gradient, model, radius, (*lowest, "converged"), used)
 
     def advance(done: int, _: int) -> None:
         if progress is not None:
             progress(used + done, steps + max_products)
 
-    # A hundredth of the scale tells a sign; digits of the eigenvalue are not asked for.
+    # A thousandth of the scale tells a sign; digits of the eigenvalue are not asked for.
     found = most_negative_eigenpair(H, tolerance=1e-3, max_products=max_products, generator=generator, progress=advance)
+    curvature: _Lowest = (
+        (inf, inf, "upper bound") if model is None else (float(model.values[0]), model.bound, "upper bound")
+    )
     if found.status["smallest"] == "converged":
-        lowest = (float(found.values[0]), float(found.residuals[0]), "converged")
-    return _read(risk, gradient, model, radius, lowest, used + found.products)
+        curvature = (float(found.values[0]), float(found.residuals[0]), "converged")
+    return _read(risk, gradient, model, radius, curvature, used + found.products)
 
 
 def plateau_of_spectrum(
@@ -175,66 +172,19 @@ def plateau_of_spectrum(
     Returns:
         The reading.
     """
-    model = _Model(eigenvalues, vectors.T @ gradient, lambda coordinates: vectors @ coordinates)
-    return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), len(eigenvalues))
+    model = QuadraticModel(eigenvalues, vectors.T @ gradient, lambda s: vectors @ s, bound, 0)
+    return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), 0)
 
 
-def newton_step(
-    H: SymmetricOperator, gradient: Float[Tensor, " M"], radius: float, steps: int = 30
-) -> Float[Tensor, " M"]:
-    """Return the p that minimises gᵀp + ½ pᵀHp over ‖p‖ ≤ radius in the Krylov space of g.
-
-    Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9.
-
-    Args:
-        H: (M, M).
-        gradient: g, (M,).
-        radius: the longest step.
-        steps: dimension of the space.
-
-    Returns:
-        p, (M,); zero at a vanishing gradient.
-
-    Example:
-        >>> from liftscape.risk import as_operator
-        >>> H = as_operator(torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)))
-        >>> newton_step(H, torch.tensor([1.0, 4.0], dtype=torch.float64), radius=10.0).round(decimals=9).tolist()
-        [-1.0, -1.0]
-    """
-    model = _krylov_model(H, gradient, steps, None, steps)[0]
-    return torch.zeros_like(gradient) if model is None else model.lift(_best(model, radius).to(gradient))
-
-
-def _best(model: _Model, radius: float) -> Float[Tensor, " n"]:
+def _best(model: QuadraticModel, radius: float) -> Float[Tensor, " n"]:
     """Return the coordinates of the model's least value in the ball, float64 on the CPU."""
     return minimise_quadratic(model.values.double().cpu(), model.components.double().cpu(), radius)
-
-
-def _krylov_model(
-    H: SymmetricOperator, gradient: Float[Tensor, " M"], steps: int, progress: Progress | None, limit: int
-) -> tuple[_Model | None, _Lowest, int]:
-    """Return the model on the Krylov space of the gradient, its lowest Ritz value with bound, and the products."""
-    length = float(gradient.norm())
-    if length == 0:
-        return None, (inf, inf, "upper bound"), 0
-    count = min(steps, H.size)
-    work = Work(H, {}, expected=limit, progress=progress)
-    krylov = start(Basis(count + 1, H.size, H.dtype, H.device), gradient[None])
-    while krylov.pending and krylov.processed < count:
-        extend(krylov, work, [0])
-    found = ritz(krylov)
-    first = float(krylov.basis.rows[0] @ gradient)
-    bound = float(found.residuals[0]) + krylov.rounding
-    model = _Model(
-        found.values, first * found.vectors[0], lambda s: krylov.basis.combine((found.vectors @ s)[:, None])[0]
-    )
-    return model, (float(found.values[0]), bound, "upper bound"), work.done
 
 
 def _read(
     risk: EmpiricalRisk,
     gradient: Float[Tensor, " M"],
-    model: _Model | None,
+    model: QuadraticModel | None,
     radius: float,
     lowest: _Lowest,
     products: int,

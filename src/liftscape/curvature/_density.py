@@ -1,0 +1,185 @@
+"""The spectral density by stochastic Lanczos quadrature, with intervals over the probes."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator
+from scipy.stats import t as student
+from torch import Tensor
+
+from liftscape.curvature._basis import Basis
+from liftscape.curvature._lanczos import extend, ritz, start
+from liftscape.curvature._work import Progress, Work, standard_normal
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import SymmetricOperator, as_operator
+
+__all__ = ["SpectralDensity", "spectral_density"]
+
+
+@final
+@dataclass(frozen=True)
+class SpectralDensity(Outcome):
+    """Quadrature nodes and weights of vᵀf(H)v for random unit vectors v, whose mean over v is tr f(H) / M.
+
+    Attributes:
+        nodes: ascending for each probe, (probes, steps), float64; a probe that ended early has NaN behind its nodes.
+        weights: positive, each probe's sum 1, 0 beside NaN.
+        lower: smallest node less its residual: below it the probes saw no eigenvalue.
+        upper: largest node plus its residual.
+        products: how many products were taken.
+        method: how.
+    """
+
+    nodes: Float[Tensor, "probes steps"]
+    weights: Float[Tensor, "probes steps"]
+    lower: float
+    upper: float
+    products: int
+    method: str
+
+    def mean(self, function: Callable[[Tensor], Tensor], confidence: float = 0.99) -> tuple[float, float, float]:
+        """Return the estimate of tr f(H) / M with its interval by Student's t over the probes.
+
+        Args:
+            function: f, entry by entry.
+            confidence: of the interval.
+
+        Returns:
+            Value, lower end, upper end; the ends are infinite for one probe.
+        """
+        known = torch.where(self.weights > 0, self.nodes, 0.0)
+        each = (function(known) * self.weights).sum(dim=1)
+        value, count = float(each.mean()), len(each)
+        if count < 2:
+            return value, -math.inf, math.inf
+        reach = float(each.std()) / math.sqrt(count) * float(student.ppf((1 + confidence) / 2, count - 1))
+        return value, value - reach, value + reach
+
+    def mass_below(self, threshold: float, confidence: float = 0.99) -> tuple[float, float, float]:
+        """Return the estimated share of eigenvalues below a threshold, with its interval.
+
+        Args:
+            threshold: t.
+            confidence: of the interval.
+
+        Returns:
+            Value, lower end, upper end, the ends cut to [0, 1].
+        """
+        value, low, high = self.mean(lambda nodes: (nodes < threshold).to(nodes), confidence)
+        return value, max(0.0, low), min(1.0, high)
+
+    def evaluate(self, grid: Float[Tensor, " g"], width: float) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
+        """Return the density smoothed by a Gaussian, ρ(x) = Σ w exp(−(x − θ)²/2s²)/(s√2π), with standard errors.
+
+        Args:
+            grid: x, (g,).
+            width: s.
+
+        Returns:
+            Density and its standard error over the probes, NaN for one probe; both (g,), float64.
+        """
+        known = torch.where(self.weights > 0, self.nodes, 0.0)
+        points = grid.to("cpu", torch.float64)
+        each = torch.stack([
+            torch.exp(-((points[:, None] - nodes) ** 2) / (2 * width**2)) @ weights / (width * math.sqrt(2 * math.pi))
+            for nodes, weights in zip(known, self.weights, strict=True)
+        ])
+        error = each.std(dim=0) / math.sqrt(len(each)) if len(each) > 1 else torch.full_like(points, math.nan)
+        return each.mean(dim=0), error
+
+
+def spectral_density(
+    H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
+    *,
+    steps: int = 100,
+    probes: int = 1,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
+) -> SpectralDensity:
+    """Return the spectral density of H by stochastic Lanczos quadrature.
+
+    vᵀf(H)v ≈ Σ_j ω_j² f(θ_j) with T s_j = θ_j s_j after `steps` Lanczos steps from v, ω_j = e₁ᵀs_j: exact for
+    polynomials of degree 2·steps − 1, and without ghosts thanks to full reorthogonalisation.
+
+    Source: Golub and Welsch 1969; Ubaru, Chen, Saad 2017.
+
+    Args:
+        H: (M, M), any symmetric operator: ours, a SciPy LinearOperator or a matrix.
+        steps: products for each probe; the stored vectors are as many.
+        probes: random vectors; the intervals need two or more.
+        generator: draws the probes; seed 0 when None.
+        progress: called with (products done, products in all).
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
+
+    Returns:
+        Nodes and weights of each probe.
+
+    Raises:
+        LiftscapeError: if steps or probes is not positive.
+
+    Example:
+        >>> density = spectral_density(torch.diag(torch.tensor([-1.0, 2.0, 2.0], dtype=torch.float64)), probes=2)
+        >>> density.nodes.round(decimals=6).tolist()
+        [[-1.0, 2.0], [-1.0, 2.0]]
+    """
+    operator = as_operator(H)
+    if steps < 1 or probes < 1:
+        raise LiftscapeError(f"a spectral density needs steps and probes ≥ 1, but {steps} and {probes} were given.")
+    steps = min(steps, operator.size)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    settings = {"work": "spectral density", "steps": steps, "seed": _digest(generator)}
+    work = Work(operator, settings, None, steps * probes, progress, checkpoint)
+    basis = Basis(steps + 1, operator.size, operator.dtype, operator.device)
+    parts = [] if work.journal is None else work.journal.finished()
+    for probe in range(probes):
+        vector = standard_normal(1, operator, generator)
+        if probe < len(parts):
+            work.skip(len(parts[probe][0]))
+            continue
+        parts.append(_quadrature(work, basis, vector, steps))
+        if work.journal is not None:
+            work.journal.finish(parts)
+    kept = parts[:probes]
+    longest = max(len(nodes) for nodes, *_ in kept)
+    filled = [
+        (nodes + [math.nan] * (longest - len(nodes)), weights + [0.0] * (longest - len(nodes)))
+        for nodes, weights, *_ in kept
+    ]
+    return SpectralDensity(
+        torch.tensor([nodes for nodes, _ in filled], dtype=torch.float64),
+        torch.tensor([weights for _, weights in filled], dtype=torch.float64),
+        min(low for _, _, low, _ in kept),
+        max(high for _, _, _, high in kept),
+        work.done,
+        f"stochastic Lanczos quadrature, {steps} steps, {probes} probes, full reorthogonalisation",
+    )
+
+
+def _quadrature(work: Work, basis: Basis, vector: Tensor, steps: int) -> tuple[list[float], list[float], float, float]:
+    """Return nodes, weights and the ends of the support that one probe sees."""
+    basis.count = 0
+    krylov = start(basis, vector)
+    while krylov.processed < steps and krylov.pending:
+        extend(krylov, work, [0])
+    found = ritz(krylov)
+    residuals = found.residuals + krylov.rounding
+    return (
+        found.values.tolist(),
+        found.vectors[0].square().tolist(),
+        float(found.values[0] - residuals[0]),
+        float(found.values[-1] + residuals[-1]),
+    )
+
+
+def _digest(generator: torch.Generator) -> int:
+    """Return a number that tells the generator's state apart from others."""
+    state = generator.get_state().to(torch.int64)
+    weights = torch.arange(1, len(state) + 1) * 2_654_435_761 % 2_147_483_647
+    return int((state * weights).sum() % 2_147_483_647)

@@ -1,0 +1,270 @@
+"""Extreme eigenpairs with bounds: a restarted Lanczos that looks again until it finds no more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from liftscape.curvature._extremes import End, Extremes, find_extremes
+from liftscape.curvature._work import Progress, Work
+from liftscape.outcomes import LiftscapeError, Outcome, to_plain
+from liftscape.risk import SymmetricOperator, as_operator
+
+__all__ = ["Eigenpairs", "Which", "eigenpairs", "most_negative_eigenpair"]
+
+Which = Literal["smallest", "largest", "both"]
+# Up to this many rows the matrix itself costs less than a search.
+_DENSE = 50
+_DEFAULT_MEMORY = 2 << 30
+_SMALL_MEMORY = 64 << 20
+
+
+@final
+@dataclass(frozen=True)
+class Eigenpairs(Outcome):
+    """Eigenvalues at the ends of a spectrum with their vectors and bounds.
+
+    Attributes:
+        values: ascending by place, (m,), float64; NaN where a value of an end has not converged.
+        vectors: unit vectors as columns, (M, m), in the operator's dtype, on its device; of a value that has not
+            converged the best so far.
+        residuals: a bound of ‖Hv − λv‖, so that an eigenvalue of H lies within it of λ; inf beside NaN.
+        converged: which values have converged, (m,).
+        status: by end, "converged" (its values have, and a sweep from a fresh random block found no other),
+            "unverified" (its values have, but no sweep was finished) or "not converged".
+        chance: by end, a bound of the probability over that random block that the sweep missed an eigenvalue.
+        reason: one sentence.
+        advice: one sentence, empty where all is well.
+        products: how many products of H with a vector were taken.
+        method: how the values were found.
+    """
+
+    values: Float[Tensor, " m"]
+    vectors: Float[Tensor, "M m"]
+    residuals: Float[Tensor, " m"]
+    converged: Bool[Tensor, " m"]
+    status: Mapping[str, str]
+    chance: Mapping[str, float]
+    reason: str
+    advice: str
+    products: int
+    method: str
+
+    @property
+    def smallest(self) -> Float[Tensor, " k"]:
+        """The values at the lower end, smallest first; empty if that end was not asked for."""
+        return self.values[: len(self.values) // len(self.status)] if "smallest" in self.status else self.values[:0]
+
+    @property
+    def largest(self) -> Float[Tensor, " k"]:
+        """The values at the upper end, largest first; empty if that end was not asked for."""
+        if "largest" not in self.status:
+            return self.values[:0]
+        return self.values[len(self.values) - len(self.values) // len(self.status) :].flip(0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, without the vectors.
+
+        Returns:
+            A dict that :mod:`json` can write.
+        """
+        return {field.name: to_plain(getattr(self, field.name)) for field in fields(self) if field.name != "vectors"}
+
+
+def eigenpairs(
+    H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
+    k: int,
+    which: Which = "both",
+    *,
+    tolerance: float = 1e-6,
+    chance: float = 1e-3,
+    max_products: int | None = None,
+    memory_budget: int | None = None,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
+) -> Eigenpairs:
+    """Return the k smallest or largest eigenpairs of H, or k at both ends, each with a bound, clusters included.
+
+    Lanczos with full reorthogonalisation gives Ritz pairs with ‖Hv − λv‖ = ‖Cs‖. Once those asked for have converged,
+    ‖Cs‖ ≤ tolerance · max|λ|, a sweep from a random block orthogonal to all vectors so far looks for an eigenvalue that
+    belongs among them, such as a further copy of a multiple one: if it finds one, the search goes on with twice the
+    block, and an end has converged when a sweep finds none. The error of a value is of the order of residual²/gap, so
+    values are often right to tolerance² where the spectrum is not clustered.
+
+    Source: Wu and Simon 2000, thick-restart Lanczos; the sweep is derived, see the module ``_sweep``.
+
+    Args:
+        H: (M, M), any symmetric operator: ours, a SciPy LinearOperator or a matrix.
+        k: how many, at each end for "both".
+        which: "smallest", "largest" or "both".
+        tolerance: largest ‖Cs‖ relative to the largest |Ritz value|; not below 10 eps of the operator's dtype.
+        chance: an end is verified once the sweep would have missed a value that belongs there with at most this
+            probability.
+        max_products: how many products may be taken; by default 1,000 and 100 for each value.
+        memory_budget: bytes for the stored vectors; by default 64 MiB, or what ten vectors for each value and 40 more
+            take, up to 2 GiB, or what twice the values and 10 more take.
+        generator: draws the start and the sweeps; seed 0 when None.
+        progress: called with (products done, products estimated).
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
+
+    Returns:
+        The pairs, their bounds, and a status for each end.
+
+    Raises:
+        LiftscapeError: if there are not so many eigenvalues, or the budget cannot hold the vectors.
+
+    Example:
+        >>> found = eigenpairs(torch.diag(torch.tensor([-2.0, 1.0, 1.0, 5.0], dtype=torch.float64)), 1)
+        >>> found.values.round(decimals=6).tolist(), found.status["smallest"]
+        ([-2.0, 5.0], 'converged')
+    """
+    operator = as_operator(H)
+    ends: tuple[End, ...] = ("smallest", "largest") if which == "both" else (which,)
+    total = k * len(ends)
+    if which not in {"smallest", "largest", "both"}:
+        raise LiftscapeError(f"which must be 'smallest', 'largest' or 'both', but {which!r} was given.")
+    if k < 1 or total > operator.size:
+        raise LiftscapeError(
+            f"{k} eigenpairs at {len(ends)} end(s) were asked for, but an operator of shape {operator.shape} has "
+            f"{operator.size} in all; choose k between 1 and {operator.size // len(ends)}."
+        )
+    capacity = rows_within(operator, total, memory_budget)
+    settings = {
+        "work": "eigenpairs",
+        "k": k,
+        "which": which,
+        "tolerance": tolerance,
+        "chance": chance,
+        "rows": capacity,
+    }
+    limit = max_products if max_products is not None else 1000 + 100 * total
+    expected = 2 * total + 40
+    work = Work(operator, settings, limit, min(expected, operator.size), progress, checkpoint)
+    if operator.size <= max(_DENSE, 3 * total) and operator.size <= min(capacity, work.left):
+        return _dense(work, ends, k)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    return _outcome(find_extremes(work, ends, k, tolerance, chance, generator, capacity), ends, k, work.done)
+
+
+def most_negative_eigenpair(
+    H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
+    *,
+    tolerance: float = 1e-6,
+    chance: float = 1e-3,
+    max_products: int | None = None,
+    memory_budget: int | None = None,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
+) -> Eigenpairs:
+    """Return the smallest eigenvalue of H with its vector and bound: eigenpairs with k = 1 at the lower end.
+
+    The value + its residual is above an eigenvalue of H, so value + residual < 0 proves negative curvature.
+
+    Source: as :func:`eigenpairs`.
+
+    Args:
+        H: (M, M), any symmetric operator.
+        tolerance: as for :func:`eigenpairs`.
+        chance: as for :func:`eigenpairs`.
+        max_products: as for :func:`eigenpairs`.
+        memory_budget: as for :func:`eigenpairs`.
+        generator: as for :func:`eigenpairs`.
+        progress: as for :func:`eigenpairs`.
+        checkpoint: as for :func:`eigenpairs`.
+
+    Returns:
+        One pair, positive where H has no negative eigenvalue.
+
+    Example:
+        >>> found = most_negative_eigenpair(torch.diag(torch.tensor([-2.0, 1.0, 5.0], dtype=torch.float64)))
+        >>> round(float(found.values[0]), 6)
+        -2.0
+    """
+    return eigenpairs(
+        H,
+        1,
+        "smallest",
+        tolerance=tolerance,
+        chance=chance,
+        max_products=max_products,
+        memory_budget=memory_budget,
+        generator=generator,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def rows_within(operator: SymmetricOperator, total: int, memory_budget: int | None) -> int:
+    """Return how many vectors a search for so many values stores within the budget, or raise."""
+    row = operator.size * operator.dtype.itemsize
+    least, most = min(operator.size, 2 * total) + 10, 2 * operator.size
+    if memory_budget is None:
+        return max(least, min(most, _DEFAULT_MEMORY // row, max(10 * total + 40, _SMALL_MEMORY // row)))
+    if memory_budget // row < least:
+        fits = max(0, (memory_budget // row - 10) // 2)
+        advice = f"{fits} would fit" if fits else "not even one would fit"
+        raise LiftscapeError(
+            f"{total} eigenpairs need {least} stored vectors of {row:,} bytes, {least * row:,} bytes in all, but "
+            f"memory_budget is {memory_budget:,}: {advice}."
+        )
+    return min(most, memory_budget // row)
+
+
+def _dense(work: Work, ends: tuple[End, ...], k: int) -> Eigenpairs:
+    """Return the pairs of a matrix so small that it is made and diagonalised."""
+    operator = work.operator
+    dense = work.multiply(torch.eye(operator.size, dtype=operator.dtype, device=operator.device)).to(torch.float64)
+    values, vectors = torch.linalg.eigh((dense + dense.T) / 2)
+    norm = float(values.abs().max())
+    rounding = 10 * len(dense) * torch.finfo(operator.dtype).eps * norm
+    bound = rounding + float(torch.linalg.matrix_norm(dense - dense.T))
+    places = sorted({*(range(k) if "smallest" in ends else ()), *(range(-k, 0) if "largest" in ends else ())})
+    places = [place for place in places if place >= 0] + [place for place in places if place < 0]
+    return Eigenpairs(
+        values[places].cpu(),
+        vectors[:, places].to(operator.dtype),
+        torch.full((len(places),), bound, dtype=torch.float64),
+        torch.ones(len(places), dtype=torch.bool),
+        dict.fromkeys(ends, "converged"),
+        dict.fromkeys(ends, 0.0),
+        f"The whole matrix of shape {operator.shape} was diagonalised.",
+        "",
+        work.done,
+        "dense eigendecomposition",
+    )
+
+
+def _outcome(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:
+    """Say what a search came to."""
+    status, late = {}, []
+    for index, end in enumerate(ends):
+        good = bool(found.converged[index * k : (index + 1) * k].all())
+        status[end] = ("converged" if end in found.chance else "unverified") if good else "not converged"
+        late += [] if status[end] == "converged" else [end]
+    count = int(found.converged.sum())
+    reason = (
+        f"All {count} values converged, and a sweep from a fresh random block found no other that belongs among them."
+        if not late
+        else f"After {products} products {count} of {len(ends) * k} values had converged, and the "
+        f"{' and the '.join(f'{end} end is {status[end]}' for end in late)}."
+    )
+    return Eigenpairs(
+        torch.where(found.converged, found.values, torch.nan),
+        found.vectors,
+        torch.where(found.converged, found.residuals, torch.inf),
+        found.converged,
+        status,
+        {end: found.chance.get(end, 1.0) for end in ends},
+        reason,
+        "Allow more products, a larger memory_budget or a larger tolerance." if late else "",
+        products,
+        f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation",
+    )

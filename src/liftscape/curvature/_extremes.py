@@ -1,0 +1,230 @@
+"""The search for extreme eigenvalues: extend, restart, sweep, until no end has one that was not found."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from liftscape.curvature._basis import Basis
+from liftscape.curvature._lanczos import Krylov, Ritz, extend, restart, ritz, start, thin
+from liftscape.curvature._sweep import chance_of_missing, sweep
+from liftscape.curvature._work import Work, standard_normal
+
+__all__ = ["End", "Extremes", "find_extremes"]
+
+End = Literal["smallest", "largest"]
+
+# Rows that a sweep should find free; most sweeps need fewer.
+_SWEEP = 20
+
+
+@final
+@dataclass(frozen=True)
+class Extremes:
+    """What a search came to: k values for each end, ascending.
+
+    Attributes:
+        values: Ritz values, (m,), NaN where there is none yet.
+        vectors: unit vectors as columns, (M, m).
+        residuals: bounds of ‖Hv − λv‖, (m,).
+        converged: which are within the tolerance, (m,).
+        chance: of the ends where a sweep found no more, the bound of the probability that it missed one.
+        rows: how many vectors were stored at most.
+    """
+
+    values: Float[Tensor, " m"]
+    vectors: Float[Tensor, "M m"]
+    residuals: Float[Tensor, " m"]
+    converged: Bool[Tensor, " m"]
+    chance: dict[str, float]
+    rows: int
+
+
+def find_extremes(
+    work: Work,
+    ends: tuple[End, ...],
+    k: int,
+    tolerance: float,
+    chance: float,
+    generator: torch.Generator,
+    capacity: int,
+) -> Extremes:
+    """Search the ends of the spectrum.
+
+    Args:
+        work: takes the products.
+        ends: which ends.
+        k: how many values at each.
+        tolerance: largest ‖Cs‖ relative to the largest |Ritz value|.
+        chance: an end is verified once a value that belongs there was missed with at most this probability.
+        generator: draws the start and the sweeps.
+        capacity: how many vectors may be stored.
+
+    Returns:
+        Values, vectors, bounds, and which ends were verified.
+    """
+    return _Search(work, ends, k, tolerance, chance, generator, capacity).run()
+
+
+@final
+class _Search:
+    """The state of one search: a decomposition, the block's width, and what is known of each end."""
+
+    def __init__(
+        self,
+        work: Work,
+        ends: tuple[End, ...],
+        k: int,
+        tolerance: float,
+        chance: float,
+        generator: torch.Generator,
+        capacity: int,
+    ) -> None:
+        operator = work.operator
+        self.work, self.ends, self.k, self.generator = work, ends, k, generator
+        self.tolerance = max(tolerance, 10 * torch.finfo(operator.dtype).eps)
+        basis = Basis(capacity, operator.size, operator.dtype, operator.device)
+        self.krylov: Krylov = start(basis, standard_normal(1, operator, generator))
+        self.width, self.bound, self.mixed = 1, chance, False
+        self.chance: dict[str, float] = {}
+        self.partial: dict[str, float] = dict.fromkeys(ends, 1.0)
+
+    def run(self) -> Extremes:
+        """Extend, restart and sweep until each end is verified or the products are spent."""
+        next_look, found = 0, ritz(self.krylov)
+        while True:
+            n = self.krylov.processed
+            if n >= next_look or not self.krylov.pending:
+                found, next_look = ritz(self.krylov), n + max(1, n // 32)
+                if self._all_converged(found):
+                    if n == self.work.operator.size:
+                        self.chance = dict.fromkeys(self.ends, 0.0)
+                    late: list[End] = [end for end in self.ends if end not in self.chance]
+                    if not late:
+                        return self._result(found)
+                    if not self._nearly_whole() and not self._goes_on(found, late[0]):
+                        if late[0] in self.chance:
+                            next_look = 0
+                            continue
+                        if not self._sweep(found, late[0]):
+                            return self._result(ritz(self.krylov))
+                        next_look = 0
+                        continue
+            if not self.krylov.pending:
+                self._renew()
+            chosen = self._chosen(found)
+            if self.work.left < len(chosen):
+                return self._result(ritz(self.krylov))
+            if self.krylov.basis.count + len(chosen) > self.krylov.basis.capacity:
+                self._restart(ritz(self.krylov))
+                next_look = 0
+            else:
+                extend(self.krylov, self.work, chosen)
+
+    def _goes_on(self, found: Ritz, end: End) -> bool:
+        """Tell whether the first sequence can itself verify an end of one value, and so is to be extended."""
+        # A further copy of the one value would change nothing, and any other is in the random start.
+        if self.k > 1 or self.mixed:
+            return False
+        sign = 1 if end == "largest" else -1
+        shift = float(found.values[self._places(len(found.values), end)[0]]) + sign * self.tolerance * found.scale
+        missed = chance_of_missing(self.krylov, shift, 1, self.krylov.basis.size)
+        if missed <= self.bound:
+            self.chance[end] = missed
+            return False
+        return True
+
+    def _nearly_whole(self) -> bool:
+        """Tell whether the whole space fits and little of it is left, so that taking it is cheaper than a sweep."""
+        basis = self.krylov.basis
+        return basis.capacity >= 2 * basis.size and basis.size - self.krylov.processed < _SWEEP * self.width
+
+    def _places(self, n: int, end: End) -> list[int]:
+        """Return the places of an end's values among n, ascending."""
+        return list(range(min(self.k, n))) if end == "smallest" else list(range(max(0, n - self.k), n))
+
+    def _wanted(self, n: int) -> list[int]:
+        """Return the places of all values asked for."""
+        return sorted({place for end in self.ends for place in self._places(n, end)})
+
+    def _all_converged(self, found: Ritz) -> bool:
+        """Tell whether there are as many Ritz values as asked for, each converged."""
+        n = len(found.values)
+        good = found.residuals[self._wanted(n)] <= self.tolerance * found.scale
+        return n >= self.k * len(self.ends) and bool(good.all())
+
+    def _chosen(self, found: Ritz) -> list[int]:
+        """Return the pending rows that the values not yet converged hang on most, at most a block of them."""
+        pending = self.krylov.pending
+        if pending == 1 or found.couplings.shape[0] != pending or not len(found.values):
+            return list(range(min(pending, self.width)))
+        wanted = torch.tensor(self._wanted(len(found.values)))
+        late = wanted[found.residuals[wanted] > self.tolerance * found.scale]
+        weights = found.couplings[:, late if len(late) else wanted].abs().amax(dim=1)
+        order = torch.argsort(weights, descending=True, stable=True)[: self.width]
+        return [int(index) for index in order if weights[index] >= 0.1 * weights[order[0]]]
+
+    def _sweep(self, found: Ritz, end: End) -> bool:
+        """Look for more eigenvalues at an end; return whether to go on."""
+        basis = self.krylov.basis
+        if basis.capacity - basis.count < min(_SWEEP * self.width, basis.capacity // 2):
+            self._restart(found)
+            found = ritz(self.krylov)
+        sign = 1 if end == "largest" else -1
+        places = self._places(len(found.values), end)
+        last = float(found.values[places[0 if sign == 1 else -1]])
+        shift = last + sign * max(self.tolerance * found.scale, 1e-150)
+        seen = sweep(self.krylov, self.work, self.generator, shift, sign, self.width, self.bound / self.partial[end])
+        if seen.outcome == "found":
+            self.width = min(2 * self.width, max(1, basis.capacity // 8))
+            self.partial[end] = 1.0
+        else:
+            # Sweeps draw their blocks independently, so the chances that each of them missed the same value multiply.
+            self.partial[end] *= seen.chance
+        if self.partial[end] <= self.bound:
+            self.chance[end] = self.partial[end]
+        return seen.outcome != "stopped"
+
+    def _restart(self, found: Ritz) -> None:
+        """Cut the decomposition to the values asked for and half of what is left, those next to them."""
+        capacity, n = self.krylov.basis.capacity, len(found.values)
+        self.mixed = True
+        total = self.k * len(self.ends)
+        spare = max(0, (capacity - total - self.krylov.pending - 2 * self.width) // 2) // len(self.ends)
+        low, high = (min(n, self.k + spare) if end in self.ends else 0 for end in ("smallest", "largest"))
+        keep = sorted({*range(low), *range(n - high, n)})
+        if len(keep) < n:
+            restart(self.krylov, found, keep)
+        room = max(1, (capacity - self.krylov.processed) // 2 - self.width)
+        if self.krylov.pending > room:
+            thin(self.krylov, room)
+
+    def _renew(self) -> None:
+        """Add a random block where the space was exhausted: nothing hangs on it."""
+        basis = self.krylov.basis
+        before = basis.count
+        width = min(self.width, basis.size - before, basis.capacity - before)
+        basis.append(standard_normal(width, self.work.operator, self.generator))
+        self.krylov.C = torch.zeros(basis.count - before, self.krylov.processed, dtype=torch.float64)
+
+    def _result(self, found: Ritz) -> Extremes:
+        """Return what is known."""
+        basis, n, total = self.krylov.basis, len(found.values), self.k * len(self.ends)
+        places = [place for end in self.ends for place in self._places(n, end)] if n >= total else []
+        eps = torch.finfo(basis.rows.dtype).eps
+        rounding = self.krylov.rounding + 10 * eps * (1 + n**0.5) * found.scale
+        if not places:
+            unknown = torch.full((total,), torch.nan, dtype=torch.float64)
+            vectors = basis.rows.new_zeros(basis.size, total)
+            return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, basis.capacity)
+        residuals = found.residuals[places]
+        return Extremes(
+            found.values[places],
+            basis.combine(found.vectors[:, places]).T,
+            residuals + rounding,
+            residuals <= self.tolerance * found.scale,
+            self.chance,
+            basis.capacity,
+        )

@@ -1,0 +1,171 @@
+"""Where training stands and which layers bend the risk, as one value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import final
+
+import torch
+
+from liftscape.curvature import (
+    Forecast,
+    LayerCurvature,
+    Plateau,
+    Progress,
+    block_curvature,
+    forecast,
+    layer_curvature,
+    layer_curvature_products,
+    layer_sizes,
+    plateau_reading,
+)
+from liftscape.outcomes import Outcome
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["Inspection", "inspect"]
+
+_WHOLE = "whole network"
+_VECTORS = 50
+_KRYLOV = 30
+_ADVICE = {
+    "slope": "Go on training",
+    "plateau": "Plain gradient steps gain little here; a second-order or a longer, smoothed step does",
+    "flat": "Nothing within reach lowers R by 1 %; certify tells what kind of point is near",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Inspection(Outcome):
+    """One reading of a network on its data.
+
+    Attributes:
+        model: name of its class.
+        parameters: how many are trained.
+        samples: how many.
+        dtype: of the parameters.
+        plateau: where training stands.
+        whole: trace and extreme eigenvalues of the Hessian.
+        layers: the same of each layer's block.
+        verdict: one sentence.
+        advice: one sentence.
+    """
+
+    model: str
+    parameters: int
+    samples: int
+    dtype: str
+    plateau: Plateau
+    whole: LayerCurvature
+    layers: tuple[LayerCurvature, ...]
+    verdict: str
+    advice: str
+
+    @property
+    def rows(self) -> tuple[LayerCurvature, ...]:
+        """The whole network, and each layer."""
+        return (self.whole, *self.layers)
+
+
+def inspect(
+    risk: EmpiricalRisk,
+    layers: Sequence[str] | None = None,
+    *,
+    probes: int = 30,
+    radius: float = 0.1,
+    generator: torch.Generator | None = None,
+    announce: Callable[[Forecast], None] | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Inspect a network on its data: where training stands, and how each layer bends the risk.
+
+    The reading of :func:`liftscape.curvature.plateau_reading`, with the trace and the extreme eigenvalues of the
+    Hessian and of the diagonal block of each layer. Gradient steps longer than 2/λ, λ the largest eigenvalue, do not
+    descend along its eigenvector in the quadratic model.
+
+    Source: derived; the bound 2/λ is that of gradient descent on a quadratic.
+
+    Args:
+        risk: the empirical risk.
+        layers: names as in ``layers_of``; all of them when None, none for an empty sequence.
+        probes: of each trace.
+        radius: the longest step of the reading relative to ‖θ‖.
+        generator: draws probes and starts; seed 0 when None.
+        announce: called once beforehand with what it is expected to cost.
+        progress: called with (products done, products expected).
+
+    Returns:
+        The reading.
+
+    Raises:
+        LiftscapeError: if a layer does not exist.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+        >>> model = torch.nn.Linear(1, 1, dtype=torch.float64)
+        >>> _ = model.weight.data.fill_(2.0), model.bias.data.fill_(0.0)
+        >>> inspect(EmpiricalRisk(model, "mse", (x, 2 * x + 0.1))).plateau.state
+        'slope'
+    """
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    sizes = layer_sizes(risk)
+    chosen = list(sizes) if layers is None else list(layers)
+    own = layer_curvature_products(risk.size, probes) + min(_KRYLOV, risk.size)
+    expected = own + sum(layer_curvature_products(sizes.get(name, 0), probes) for name in chosen)
+    H = risk.hessian()
+    if announce is not None:
+        announce(forecast(H, expected, _VECTORS))
+    done = 0
+
+    def counted(offset: int) -> Progress:
+        def advance(now: int, _: int) -> None:
+            if progress is not None:
+                progress(offset + now, max(expected, offset + now))
+
+        return advance
+
+    whole = block_curvature(H, _WHOLE, probes=probes, generator=draws, progress=counted(done))
+    done += whole.products
+    known = (whole.lowest, whole.lowest_bound) if isfinite(whole.lowest) else None
+    reading = plateau_reading(risk, radius=radius, steps=_KRYLOV, lowest=known, generator=draws, progress=counted(done))
+    done += reading.products
+    del H
+    rows = layer_curvature(risk, chosen, probes=probes, generator=draws, progress=counted(done))
+    return Inspection(
+        type(risk.model).__name__,
+        risk.size,
+        risk.batches.samples,
+        str(risk.flatten().dtype),
+        reading,
+        whole,
+        rows,
+        _verdict(reading, whole, rows),
+        _advice(reading, whole),
+    )
+
+
+def _verdict(reading: Plateau, whole: LayerCurvature, rows: Sequence[LayerCurvature]) -> str:
+    """Say where training stands, and which layer bends the risk most."""
+    sentences = [reading.reading]
+    finite = [row for row in rows if isfinite(row.highest)]
+    if len(finite) > 1:
+        sharpest = max(finite, key=lambda row: row.highest)
+        sentences.append(f"The sharpest layer is '{sharpest.layer}' with λ = {sharpest.highest:.3g}")
+        if whole.highest > 0:
+            sentences[-1] += f", {sharpest.highest / whole.highest:.0%} of the whole network's {whole.highest:.3g}"
+        sentences[-1] += "."
+        bending = [row.layer for row in finite if row.lowest + row.lowest_bound < 0]
+        if bending:
+            named = ", ".join(f"'{name}'" for name in bending[:5]) + (" and others" if len(bending) > 5 else "")
+            sentences.append(f"R curves down inside {len(bending)} of {len(rows)} layers on their own: {named}.")
+    return " ".join(sentences)
+
+
+def _advice(reading: Plateau, whole: LayerCurvature) -> str:
+    """Say what to do."""
+    if not isfinite(reading.gradient_norm):
+        return "Go back to weights at which the loss and its gradient are finite."
+    advice = _ADVICE[reading.state]
+    if whole.highest > 0:
+        advice += f"; plain gradient steps are stable up to a learning rate of 2/λ = {2 / whole.highest:.2g}"
+    return f"{advice}."
