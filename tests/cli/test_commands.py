@@ -18,7 +18,7 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in ("demo", "certify", "lift", "fold"))
+    assert all(name in done.stdout for name in ("demo", "inspect", "certify", "lift", "fold"))
     assert done.stdout.strip().endswith("False")
 
 
@@ -33,6 +33,51 @@ def test_certify_after_a_search_says_what_the_point_is(command: Command) -> None
     status, out, _ = command("certify", MODEL, "--data", "my_data.py:two_batches", "--loss", "mse")
     assert status == 0
     assert "not critical" in out
+
+
+def test_certify_writes_a_report_with_the_layers(command: Command) -> None:
+    status, out, err = command("certify", MODEL, "--data", DATA, "--loss", "mse", "--out", "seen")
+    assert (status, err) == (0, "")
+    assert "where training stands" in out
+    assert all(column in out for column in ("parameters", "trace", "lowest eigenvalue", "highest eigenvalue"))
+    page = Path("seen/report.html").read_text(encoding="utf-8")
+    assert "not critical" in page
+    assert "whole network" in page
+    assert json.loads(Path("seen/result.json").read_text())["certificate"]["kind"] == "not critical"
+
+
+def test_inspect_reads_every_layer_and_writes_a_report(command: Command) -> None:
+    options = ("inspect", MODEL, "--data", DATA, "--loss", "mse")
+    status, out, err = command(*options)
+    assert (status, err) == (0, "")
+    assert "Report: inspection/report.html" in out
+    written = Path("inspection/result.json").read_bytes()
+    status, out, err = command(*options, "--json")
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    assert result == json.loads(written)
+    assert [row["layer"] for row in result["layers"]] == ["0", "2"]
+    assert sum(row["parameters"] for row in result["layers"]) == result["parameters"] == 21
+    assert sorted(path.name for path in Path().iterdir() if path.is_dir() and path.name != "__pycache__") == [
+        "inspection"
+    ]
+
+
+def test_inspect_of_a_layer_that_is_not_there_names_those_that_are(command: Command) -> None:
+    status, out, err = command("inspect", MODEL, "--data", DATA, "--loss", "mse", "--layers", "1")
+    assert (status, out) == (2, "")
+    assert err == "liftscape: there is no layer '1'; the layers are 0, 2.\n"
+
+
+def test_a_strangers_page_is_refused_before_the_work(command: Command) -> None:
+    Path("thesis").mkdir()
+    page = Path("thesis/report.html")
+    page.write_text("<h1>mine</h1>", encoding="utf-8")
+    for name in ("inspect", "certify"):
+        status, _, err = command(name, MODEL, "--data", DATA, "--loss", "mse", "--out", "thesis")
+        assert status == 2
+        assert "is no report of liftscape's, so it is not overwritten" in err
+    assert page.read_text(encoding="utf-8") == "<h1>mine</h1>"
 
 
 def test_lift_then_fold_leads_back(command: Command) -> None:

@@ -9,6 +9,7 @@ from liftscape import __version__
 from liftscape.cli._certify import certify
 from liftscape.cli._demo import demo
 from liftscape.cli._fold import fold
+from liftscape.cli._inspect import inspect
 from liftscape.cli._lift import lift
 
 __all__ = ["app", "run"]
@@ -21,7 +22,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-for _command in (demo, certify, lift, fold):
+for _command in (demo, inspect, certify, lift, fold):
     app.command(_command)
 
 

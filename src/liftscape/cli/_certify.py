@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Search = Literal["minimum", "newton-mr", "none"]
 
+_DEFAULT = Path("certificate")
+_PROBES = 30
+
 
 def certify(
     model: Model,
@@ -25,16 +28,35 @@ def certify(
     save_point: Annotated[Path | None, Parameter(help="Save the found point's weights as .safetensors.")] = None,
     dtype: Dtype = "float64",
     json: Json = False,
-    out: Annotated[Path | None, Parameter(help="Write the certificate as JSON to this file.")] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder for report.html, or a .json file for the certificate alone; "
+            "'certificate' if not given, nothing then with --json.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Certify what kind of point a network stands at: minimum, saddle, undecided, not critical.
 
-    The certificate comes with its evidence: gradient norm, inertia of the Hessian, thresholds, kink margin.
+    The certificate comes with its evidence: gradient norm, inertia of the Hessian, thresholds, kink margin; beside it
+    stand the parameters, trace and extreme eigenvalues of each layer.
     """
+    from liftscape.cli._inspect import inspection_tables, run_inspection, write_page
     from liftscape.cli._load import load, load_loss
-    from liftscape.cli._print import facts, interrupted_as, progress, show, user_output_aside, write_json
+    from liftscape.cli._print import (
+        as_json,
+        as_text,
+        facts,
+        interrupted_as,
+        progress,
+        show,
+        user_output_aside,
+        write_json,
+    )
 
-    _check_outputs(out, save_point, search)
+    target = _DEFAULT if out is None and not json else out
+    _check_outputs(target, save_point, search)
     with user_output_aside():
         from liftscape import EmpiricalRisk
         from liftscape.critical import certify as certify_risk
@@ -43,10 +65,13 @@ def certify(
         given = load(model, data, weights, recipe, dtype)
         risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
         found = None if search == "none" else _search(risk, search)
-        with progress("certifying"):
-            certificate = certify_risk(risk if found is None else risk.with_model(found.model))
+        place = risk if found is None else risk.with_model(found.model)
+        with progress("certifying") as advance:
+            certificate = certify_risk(place, progress=advance)
+        inspection = run_inspection(place, None, _PROBES, 0)
     result: dict[str, Any] = {
         "certificate": certificate.to_dict(),
+        "inspection": inspection.to_dict(),
         "search": None if found is None else _summary(found),
         "loss": to_plain(float(risk.value() if found is None else found.value)),
         "parameters": risk.size,
@@ -55,18 +80,26 @@ def certify(
     }
     if save_point is not None and found is not None:
         _save_point(found, save_point)
-    written = " and ".join(str(path) for path in (save_point, out) if path is not None)
+    written = " and ".join(str(path) for path in (save_point, target) if path is not None)
     with interrupted_as(f"{written} was written" if written else "nothing was written"):
-        if out is not None:
-            write_json(result, out)
+        rows = _certificate_facts(result)
+        if target is not None and _is_json(target):
+            write_json(result, target)
+        elif target is not None:
+            write_page(inspection, target, as_json(result), {name: as_text(value) for name, value in rows.items()})
         if json:
             write_json(result)
             return
         if found is not None:
             show(facts("Search", {name: value for name, value in _summary(found).items() if name != "value"}))
-        show(facts("Certificate", _certificate_facts(result)))
+        show(facts("Certificate", rows), inspection_tables(inspection)[1])
         if written:
             show(f"Written: {written}")
+
+
+def _is_json(target: Path) -> bool:
+    """Tell a file for the certificate from a folder for the report."""
+    return target.suffix == ".json"
 
 
 def _search(risk: "EmpiricalRisk", method: Literal["minimum", "newton-mr"]) -> "CriticalSearch":
@@ -86,7 +119,17 @@ def _summary(found: "CriticalSearch") -> dict[str, Any]:
 
 def _certificate_facts(result: dict[str, Any]) -> dict[str, Any]:
     """Return the certificate's rows, its inertia as a triple with its threshold."""
-    certificate, rows = result["certificate"], {}
+    certificate, rows = dict(result["certificate"]), {}
+    evidence = dict(certificate["evidence"])
+    reading, counts = evidence.pop("plateau", None), evidence.pop("partial_inertia", None)
+    certificate["evidence"] = evidence
+    if reading is not None:
+        rows["where training stands"] = reading["reading"]
+    if counts is not None:
+        rows["inertia (n₋, n₀, n₊)"] = (
+            f"n₋ ≥ {counts['negative_at_least']}, n₊ ≥ {counts['positive_at_least']} proved; "
+            f"zero means |λ| ≤ {counts['tolerance']:.1e}"
+        )
     for name, value in certificate.items():
         if name in {"inertia", "degeneracy"} and certificate["kind"] == "not critical":
             # Away from critical points the signs say nothing about the network's place.
@@ -132,10 +175,17 @@ def _check_outputs(out: Path | None, save_point: Path | None, search: Search) ->
         raise LoadError(f"--save-point {save_point} saves what a search finds; give --search minimum or newton-mr.")
     if save_point is not None and save_point.suffix != ".safetensors":
         raise LoadError(f"--save-point writes a .safetensors file, but {save_point} was given.")
-    for path in (out, save_point):
-        if path is not None and path.is_dir():
-            raise LoadError(f"{path} is a folder; name a file.")
-    if out is not None and out.exists() and not out.read_bytes().lstrip().startswith(b"{"):
-        raise LoadError(f"{out} exists and is no certificate, so it is not overwritten; name another file.")
+    if save_point is not None and save_point.is_dir():
+        raise LoadError(f"{save_point} is a folder; name a file.")
     if save_point is not None and save_point.exists():
         raise LoadError(f"{save_point} exists already, so it is not overwritten; name another file.")
+    if out is None:
+        return
+    if not _is_json(out):
+        from liftscape.report import check_folder
+
+        check_folder(out)
+    elif out.is_dir():
+        raise LoadError(f"{out} is a folder; name a file.")
+    elif out.exists() and not out.read_bytes().lstrip().startswith(b"{"):
+        raise LoadError(f"{out} exists and is no certificate, so it is not overwritten; name another file.")

@@ -12,7 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["facts", "interrupted_as", "progress", "show", "table", "user_output_aside", "write_json"]
+__all__ = [
+    "as_json",
+    "as_text",
+    "facts",
+    "interrupted_as",
+    "progress",
+    "show",
+    "table",
+    "tell",
+    "user_output_aside",
+    "write_json",
+]
 
 _WIDTH_IN_A_PIPE = 160
 
@@ -38,7 +49,7 @@ def write_json(value: Mapping[str, Any], out: Path | None = None) -> None:
         value: plain values.
         out: a file; its folder is made if it does not exist.
     """
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = as_json(value)
     if out is None:
         _write(text)
         return
@@ -46,6 +57,18 @@ def write_json(value: Mapping[str, Any], out: Path | None = None) -> None:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text.encode("utf-8"))
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """Return a value as JSON that ends with a line break.
+
+    Args:
+        value: plain values.
+
+    Returns:
+        The text.
+    """
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -65,7 +88,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         numeric = bool(listed) and all(isinstance(row[index], (int, float)) for row in listed)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        made.add_row(*(_text(value) for value in row))
+        made.add_row(*(as_text(value) for value in row))
     return made
 
 
@@ -84,8 +107,17 @@ def facts(title: str, values: Mapping[str, Any]) -> Table:
     made.add_column(overflow="fold")
     for name, value in values.items():
         if value is not None:
-            made.add_row(name, _text(value))
+            made.add_row(name, as_text(value))
     return made
+
+
+def tell(sentence: str) -> None:
+    """Print a sentence to stderr, where it is no part of the result.
+
+    Args:
+        sentence: what to say.
+    """
+    print(sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -145,10 +177,17 @@ def _write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _text(value: Any) -> str:
-    """Write numbers with the digits that matter."""
+def as_text(value: Any) -> str:
+    """Write numbers with the digits that matter.
+
+    Args:
+        value: of a table.
+
+    Returns:
+        The text.
+    """
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, (tuple, list)):
-        return ", ".join(_text(entry) for entry in value)
+        return ", ".join(as_text(entry) for entry in value)
     return str(value)

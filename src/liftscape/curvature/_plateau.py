@@ -1,5 +1,6 @@
 """Where training stands at a point that need not be critical: what the next steps would gain, and the way down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import Literal, final
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from liftscape.curvature._eigenpairs import most_negative_eigenpair
 from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
-from liftscape.curvature._trust_region import minimise_quadratic
+from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 
-__all__ = ["Plateau", "Step", "plateau_of_spectrum", "plateau_reading"]
+__all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 
 State = Literal["slope", "plateau", "flat"]
 Found = Literal["converged", "upper bound"]
@@ -24,22 +25,6 @@ _Lowest = tuple[float, float, Found]
 # A gain of less than this share of the risk is none that a training curve shows.
 _VISIBLE = 0.01
 _RADIUS = 0.1
-
-
-@final
-@dataclass(frozen=True)
-class Step(Outcome):
-    """One step p from θ.
-
-    Attributes:
-        length: ‖p‖.
-        predicted_decrease: −(∇Rᵀp + ½ pᵀHp), what the quadratic model says.
-        decrease: R(θ) − R(θ + p), measured.
-    """
-
-    length: float
-    predicted_decrease: float
-    decrease: float
 
 
 @final
@@ -94,12 +79,13 @@ def plateau_reading(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Plateau:
-    """Read where training stands: what one gradient step, and one Newton step, could gain, and whether R curves down.
+    """Read where training stands: what one gradient step, and one Newton step, gain, and whether R curves down.
 
-    Both steps minimise m(p) = ∇Rᵀp + ½ pᵀHp over ‖p‖ ≤ radius·‖θ‖: the one along −∇R, where it is ‖∇R‖⁴/(2 ∇RᵀH∇R)
-    without the bound, the other in the Krylov space of ∇R, where it is Newton's step if H is positive there and the
-    bound is not reached. The bound gives both a meaning on singular and indefinite H, too. "slope": the gradient step
-    gains 1 % of |R|; "plateau": it does not, but the Newton step does; "flat": neither does within the radius.
+    Both steps minimise m(p) = ∇Rᵀp + ½ pᵀHp over ‖p‖ ≤ r: the one along −∇R, where the gain is ‖∇R‖⁴/(2 ∇RᵀH∇R) if the
+    bound is not reached, the other in the Krylov space of ∇R, where it is then Newton's step if H is positive there.
+    The bound gives both a meaning on singular and indefinite H, too; r starts at radius·‖θ‖ and is halved until R falls
+    by a quarter of what m says. "slope": the gradient step lowers R by 1 % of |R|; "plateau": it does not, but the
+    Newton step does; "flat": neither does.
 
     Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9, for the step in the Krylov space; the reading is derived.
 
@@ -176,11 +162,6 @@ def plateau_of_spectrum(
     return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), 0)
 
 
-def _best(model: QuadraticModel, radius: float) -> Float[Tensor, " n"]:
-    """Return the coordinates of the model's least value in the ball, float64 on the CPU."""
-    return minimise_quadratic(model.values.double().cpu(), model.components.double().cpu(), radius)
-
-
 def _read(
     risk: EmpiricalRisk,
     gradient: Float[Tensor, " M"],
@@ -190,52 +171,31 @@ def _read(
     products: int,
 ) -> Plateau:
     """Take the two steps and say what they come to."""
-    theta, value, length = risk.flatten(), float(risk.value()), float(gradient.norm())
-    size = float(theta.norm())
+    value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
     longest = radius * (size or 1.0)
-
-    def measured(step: Float[Tensor, " M"], predicted: float) -> Step:
-        there = float(risk.value(risk.unflatten(theta + step.to(theta))))
-        return Step(float(step.norm()), predicted, value - there)
-
-    downhill = newton = Step(0.0, 0.0, 0.0)
-    if not isfinite(length):
-        downhill = newton = Step(nan, nan, nan)
-    elif model is not None:
-        values, components = model.values.double().cpu(), model.components.double().cpu()
-        if length > 0:
-            curvature = float((values * components**2).sum()) / length**2
-            reach = min(longest, length / curvature if curvature > 0 else inf)
-            downhill = measured(-gradient * (reach / length), reach * length - curvature * reach**2 / 2)
-        coordinates = _best(model, longest)
-        predicted = -float(components @ coordinates + (values * coordinates**2).sum() / 2)
-        newton = measured(model.lift(coordinates.to(model.values)), predicted)
-    state = _state(value, downhill, newton)
+    steps = Step(0.0, 0.0, 0.0), Step(0.0, 0.0, 0.0)
+    if not (isfinite(length) and isfinite(value)):
+        steps = Step(nan, nan, nan), Step(nan, nan, nan)
+    elif model is not None and length > 0:
+        steps = best_steps(risk, gradient, model, longest)
+    shares = [step.decrease / abs(value) if value else 0.0 for step in steps]
     relative = length * size / abs(value) if value else (inf if length else 0.0)
-    reading = _sentence(state, value, radius, downhill, newton, lowest)
-    return Plateau(state, value, length, size, relative, longest, downhill, newton, *lowest, reading, products)
+    state = "slope" if shares[0] >= _VISIBLE else "plateau" if shares[1] >= _VISIBLE else "flat"
+    reading = _sentence(state, shares, radius, lowest)
+    return Plateau(state, value, length, size, relative, longest, *steps, *lowest, reading, products)
 
 
-def _state(value: float, downhill: Step, newton: Step) -> State:
-    """Compare the gains with the risk."""
-    visible = _VISIBLE * abs(value)
-    if downhill.predicted_decrease > visible:
-        return "slope"
-    return "plateau" if newton.predicted_decrease > visible else "flat"
-
-
-def _sentence(state: State, value: float, radius: float, downhill: Step, newton: Step, lowest: _Lowest) -> str:
+def _sentence(state: State, shares: Sequence[float], radius: float, lowest: _Lowest) -> str:
     """Say the reading in words."""
-    if not isfinite(value) or not isfinite(downhill.length):
+    if not all(map(isfinite, shares)):
         return "R or its gradient is not finite here."
     curvature, bound, _ = lowest
-    gains = [f"{step.predicted_decrease / abs(value):.2g}" if value else "0" for step in (downhill, newton)]
-    within = f"within {radius:g}·‖θ‖"
+    gradient, newton = (f"{100 * max(share, 0.0):.2g} %" for share in shares)
     opening = {
-        "slope": f"On a slope: one gradient step {within} should take {gains[0]} of R, a Newton step {gains[1]}",
-        "plateau": f"On a plateau with a way down: the best gradient step takes only {gains[0]} of R, but one Newton "
-        f"step {within} should take {gains[1]}",
-        "flat": f"Flat: {within} no gradient step takes more than {gains[0]} of R, no Newton step more than {gains[1]}",
+        "slope": f"On a slope: one gradient step lowers R by {gradient}, one Newton step by {newton}",
+        "plateau": f"On a plateau with a way down: the best gradient step lowers R by {gradient} only, but one Newton "
+        f"step by {newton}",
+        "flat": f"Flat within {radius:g}·‖θ‖: the best gradient step lowers R by {gradient}, a Newton step by {newton}",
     }[state]
     if curvature + bound < 0:
         return f"{opening}; R curves down, λ = {curvature:.2g} ± {bound:.0e}."

@@ -1,6 +1,14 @@
 """One-file offline reports: no numerics, only what a result already holds."""
 
 from liftscape.report._demo import render_demo_page, write_demo_report
+from liftscape.report._inspection import layer_rows, reading_rows, write_inspection_report
 from liftscape.report._page import check_folder
 
-__all__ = ["check_folder", "render_demo_page", "write_demo_report"]
+__all__ = [
+    "check_folder",
+    "layer_rows",
+    "reading_rows",
+    "render_demo_page",
+    "write_demo_report",
+    "write_inspection_report",
+]

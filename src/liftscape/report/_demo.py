@@ -98,7 +98,7 @@ def write_demo_report(result: DemoResult, out: Path) -> Path:
         LoadError: if the folder is a file, or holds another ``report.html``.
     """
     panels = draw_panels(result)
-    return write_report(out, render_demo_page(result, panels), panels, result)
+    return write_report(out, render_demo_page(result, panels), panels, result.to_json())
 
 
 def _describe(family: tuple) -> str:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from liftscape._files import write_atomically
-from liftscape.outcomes import LoadError, Outcome
+from liftscape.outcomes import LoadError
 from liftscape.report._captions import power_of_ten
 from liftscape.report._svg import Panel
 
@@ -63,7 +63,7 @@ def check_folder(out: Path) -> None:
         )
 
 
-def write_report(out: Path, page: str, panels: Mapping[str, Sequence[Panel]], result: Outcome) -> Path:
+def write_report(out: Path, page: str, panels: Mapping[str, Sequence[Panel]], result: str) -> Path:
     """Write ``report.html`` (one file), its figures as SVG and PNG, and ``result.json``: same result, same bytes.
 
     Every file is written beside its place and moved there, the page last, so that a report is never half there.
@@ -72,7 +72,7 @@ def write_report(out: Path, page: str, panels: Mapping[str, Sequence[Panel]], re
         out: the folder; made if it does not exist.
         page: the HTML.
         panels: the figures by section.
-        result: what the page shows.
+        result: what the page shows, as JSON.
 
     Returns:
         The path of the page.
@@ -87,6 +87,6 @@ def write_report(out: Path, page: str, panels: Mapping[str, Sequence[Panel]], re
         for panel in group:
             write_atomically(figures / f"{panel.name}.svg", panel.svg)
             write_atomically(figures / f"{panel.name}.png", panel.png)
-    write_atomically(out / _RESULT, result.to_json().encode("utf-8"))
+    write_atomically(out / _RESULT, result.encode("utf-8"))
     write_atomically(out / _PAGE, page.encode("utf-8"))
     return out / _PAGE

@@ -1,0 +1,129 @@
+"""`liftscape inspect`: where training stands, and how each layer bends the loss."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from liftscape.cli._options import Data, Dtype, Json, Model, Recipe, Weights
+
+if TYPE_CHECKING:
+    from liftscape.curvature import Forecast
+    from liftscape.inspection import Inspection
+    from liftscape.risk import EmpiricalRisk
+
+_DEFAULT = Path("inspection")
+# A cost that is over before it is read needs no announcement.
+_WORTH_SAYING = 5.0
+
+
+def inspect(
+    model: Model,
+    *,
+    data: Data,
+    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function of (output, target).")],
+    weights: Weights = None,
+    recipe: Recipe = None,
+    layers: Annotated[list[str] | None, Parameter(help="Layers to read; all of them if not given.")] = None,
+    probes: Annotated[int, Parameter(help="Random products for each trace.")] = 30,
+    seed: Annotated[int, Parameter(help="Of all probes and starts.")] = 0,
+    dtype: Dtype = "float64",
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder for report.html; 'inspection' if not given, none then with --json.", show_default=False),
+    ] = None,
+) -> None:
+    """Inspect a network: where its training stands, and which layers bend the loss.
+
+    Prints the gains of the best gradient step and the best Newton step, the most negative curvature, and for each layer
+    its parameters, trace and extreme eigenvalues with bounds.
+    """
+    from liftscape.cli._load import load, load_loss
+    from liftscape.cli._print import interrupted_as, show, user_output_aside, write_json
+    from liftscape.report import check_folder
+
+    folder = _DEFAULT if out is None and not json else out
+    if folder is not None:
+        check_folder(folder)
+    with user_output_aside():
+        from liftscape import EmpiricalRisk
+
+        given = load(model, data, weights, recipe, dtype)
+        risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+        found = run_inspection(risk, layers, probes, seed)
+    with interrupted_as(f"{folder} may hold part of a report" if folder is not None else "nothing was written"):
+        page = None if folder is None else write_page(found, folder, found.to_json())
+        if json:
+            write_json(found.to_dict())
+            return
+        show(*inspection_tables(found), "", found.verdict, found.advice, f"Report: {page}")
+
+
+def run_inspection(risk: "EmpiricalRisk", layers: list[str] | None, probes: int, seed: int) -> "Inspection":
+    """Inspect with a cost of seconds said beforehand on stderr, and a bar.
+
+    Args:
+        risk: the risk.
+        layers: names, or None for all.
+        probes: of each trace.
+        seed: of all draws.
+
+    Returns:
+        The reading.
+    """
+    import torch
+
+    from liftscape.cli._print import progress, tell
+    from liftscape.inspection import inspect as inspect_risk
+
+    def announce(cost: "Forecast") -> None:
+        if cost.seconds >= _WORTH_SAYING:
+            tell(f"Expected cost: {cost}")
+
+    with progress("inspecting") as advance:
+        generator = torch.Generator().manual_seed(seed)
+        return inspect_risk(
+            risk,
+            layers,
+            probes=probes,
+            generator=generator,
+            announce=announce,
+            progress=advance,
+        )
+
+
+def write_page(found: "Inspection", folder: Path, result: str, certificate: dict[str, Any] | None = None) -> Path:
+    """Write the report.
+
+    Args:
+        found: the reading.
+        folder: for the report.
+        result: the result as JSON.
+        certificate: rows of a certificate.
+
+    Returns:
+        The page.
+    """
+    from liftscape.report import write_inspection_report
+
+    return write_inspection_report(found, folder, result, certificate)
+
+
+def inspection_tables(found: "Inspection") -> list[Any]:
+    """Return the reading and the layers as tables.
+
+    Args:
+        found: the reading.
+
+    Returns:
+        Two tables.
+    """
+    from liftscape.cli._print import facts, table
+    from liftscape.report import layer_rows, reading_rows
+
+    rows = layer_rows(found)
+    return [
+        facts("Where training stands", dict(reading_rows(found))),
+        table("Curvature by layer", list(rows[0]), [list(row.values()) for row in rows]),
+    ]

@@ -1,0 +1,53 @@
+"""One reading of a network: its parts are those of the curvature room, its words follow its numbers."""
+
+import pytest
+import torch
+
+import liftscape as ls
+from liftscape.curvature import Forecast, plateau_reading
+
+
+@pytest.fixture(scope="module")
+def risk() -> ls.EmpiricalRisk:
+    model = ls.nets.mlp((4, 20, 12, 2), "tanh", dtype=torch.float64)
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return ls.EmpiricalRisk(model, "mse", (x, x[:, :2].sin()))
+
+
+def test_the_whole_network_and_its_layers_agree_with_the_dense_hessian(risk: ls.EmpiricalRisk) -> None:
+    found = ls.inspect(risk)
+    values = torch.linalg.eigvalsh(risk.hessian().to_dense())
+    assert abs(found.whole.lowest - float(values[0])) <= found.whole.lowest_bound + 1e-12
+    assert abs(found.whole.highest - float(values[-1])) <= found.whole.highest_bound + 1e-12
+    assert found.plateau.lowest_curvature == found.whole.lowest
+    assert sum(row.parameters for row in found.layers) == found.parameters == found.whole.parameters == risk.size
+    assert found.plateau.newton_step == plateau_reading(risk).newton_step
+    assert f"2/λ = {2 / found.whole.highest:.2g}" in found.advice
+    assert max(found.layers, key=lambda row: row.highest).layer in found.verdict
+
+
+def test_costs_are_said_beforehand_and_progress_reaches_its_end(risk: ls.EmpiricalRisk) -> None:
+    told: list[Forecast] = []
+    seen: list[tuple[int, int]] = []
+
+    def announce(cost: Forecast) -> None:
+        assert not seen
+        told.append(cost)
+
+    found = ls.inspect(risk, announce=announce, progress=lambda done, total: seen.append((done, total)))
+    taken = sum(row.products for row in found.rows) + found.plateau.products
+    assert seen[-1][0] == taken
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert taken / 2 <= told[0].products <= 2 * taken
+
+
+def test_chosen_layers_only(risk: ls.EmpiricalRisk) -> None:
+    names = [row.layer for row in ls.inspect(risk).layers]
+    assert [row.layer for row in ls.inspect(risk, [names[-1]]).layers] == [names[-1]]
+    assert ls.inspect(risk, []).layers == ()
+
+
+def test_the_same_seed_gives_the_same_reading_and_the_model_is_left_alone(risk: ls.EmpiricalRisk) -> None:
+    before = {name: tensor.clone() for name, tensor in risk.model.state_dict().items()}
+    assert ls.inspect(risk).to_json() == ls.inspect(risk).to_json()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in risk.model.state_dict().items())
