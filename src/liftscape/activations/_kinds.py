@@ -101,7 +101,8 @@ def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.M
     """Return a fresh module for an activation given as a module, a class or a name.
 
     Args:
-        activation: an instance (copied), a class, a callable that makes one, or a name such as ``"leaky_relu"``.
+        activation: an instance (copied), a class, a callable that makes one, a function of torch (with its defaults),
+            or a name such as ``"leaky_relu"``.
 
     Returns:
         A new module.
@@ -115,9 +116,13 @@ def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.M
     """
     if isinstance(activation, nn.Module):
         return copy.deepcopy(activation)
-    if callable(activation):
-        return activation()
-    name = _OTHER_NAMES.get(activation.lower(), activation.lower())
+    if callable(activation) and not _is_torch_function(activation):
+        made = activation()
+        if not isinstance(made, nn.Module):
+            raise ActivationError(f"{activation} made a {type(made).__name__}; give a module, a class or a name.")
+        return made
+    spelt = activation if isinstance(activation, str) else _of_call(activation, (), {}).name
+    name = _OTHER_NAMES.get(spelt.lower(), spelt.lower())
     for candidate in (name, name.replace("_", "")):
         module = _SPELLINGS.get(candidate, (None, {}))[0]
         if module is not None and candidate != "threshold":
@@ -125,7 +130,7 @@ def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.M
     known = sorted(key for key, (module, _) in _SPELLINGS.items() if module is not None and key != "threshold")
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."
-    raise ActivationError(f"no activation is called {activation!r}; {hint}")
+    raise ActivationError(f"no activation is called {spelt!r}; {hint}")
 
 
 def _of_module(module: nn.Module) -> Kind:
@@ -158,6 +163,11 @@ def _is_torch(function: Any) -> bool:
     """Tell torch's own callables from a user's function of the same name."""
     owner = getattr(function, "__module__", None) or getattr(getattr(function, "__objclass__", None), "__module__", "")
     return str(owner).startswith("torch") or getattr(function, "__objclass__", None) in {Tensor, torch._C.TensorBase}
+
+
+def _is_torch_function(function: Any) -> bool:
+    """Tell torch.relu and its like from classes and from a user's factory."""
+    return not isinstance(function, (type, str)) and _is_torch(function)
 
 
 def _unknown(name: str) -> ActivationError:

@@ -1,6 +1,5 @@
 """Finding one critical point."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,7 @@ from liftscape.critical._batched import SequentialLandscape, draw_starts
 from liftscape.critical._iterate import End, Progress, Search, SearchState
 from liftscape.critical._newton_mr import METHODS, Method
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, copy_model
 
 __all__ = ["CriticalSearch", "SearchStep", "Status", "find_critical_point"]
 
@@ -196,7 +195,7 @@ def search_outcome(search: Search, state: SearchState, index: int) -> CriticalSe
 
 def _model_at(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of the model that holds other parameters."""
-    placed = copy.deepcopy(model)
+    placed = copy_model(model)
     own = dict(placed.named_parameters())
     with torch.no_grad():
         for name, tensor in params.items():

@@ -1,6 +1,5 @@
 """The curvature that a split adds: the second derivatives along the fibre of its chart."""
 
-import copy
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from liftscape.embedding._readers import find_readers
 from liftscape.outcomes import EmbeddingError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, copy_model
 from liftscape.risk._batches import batch_size
 
 __all__ = ["fibre_block"]
@@ -62,7 +61,7 @@ def fibre_block(
     rows = _linear(risk.model, at).out_features
     if not 0 <= neuron < rows:
         raise EmbeddingError(f"neuron must be one of the {rows} outputs of '{at}', 0 to {rows - 1}, not {neuron}.")
-    model = copy.deepcopy(risk.model)
+    model = copy_model(risk.model)
     site, maps = _linear(model, at), [_linear(model, name) for name in readers]
     width = site.in_features + (site.bias is not None)
     A = site.weight.new_zeros(width, width).detach()

@@ -1,6 +1,5 @@
 """Paths on a lifted manifold T_S(θ) with one inserted layer."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from liftscape.embedding._chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
 from liftscape.outcomes import EmbeddingError
+from liftscape.risk import copy_model
 from liftscape.sites import stream_features
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
 
     def network(t: float) -> nn.Module:
         if t <= 0 or t >= 1:
-            return copy.deepcopy(manifold.model if t <= 0 else other)
+            return copy_model(manifold.model if t <= 0 else other)
         point = at(t)
-        made = copy.deepcopy(manifold.model)
+        made = copy_model(manifold.model)
         values = {
             (layer.name, "weight"): point.A,
             (layer.name, "bias"): point.c,

@@ -4,7 +4,6 @@ A width embedding copies a neuron's output and shares out its out-weights, so ev
 forward pass is written down as a list of steps, and the neurons are followed through it.
 """
 
-import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from liftscape.outcomes import SiteError
+from liftscape.risk import copy_model
 
 __all__ = ["find_readers"]
 
@@ -75,7 +75,7 @@ def find_readers(model: nn.Module, at: str, inputs: Any = None) -> tuple[str, ..
         >>> find_readers(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), "0")
         ('2',)
     """
-    trace = _symbolic_trace(copy.deepcopy(model), at) if inputs is None else _recorded_trace(model, inputs)
+    trace = _symbolic_trace(copy_model(model), at) if inputs is None else _recorded_trace(model, inputs)
     return _follow(trace, model, at)
 
 
@@ -226,7 +226,7 @@ class _Recorder(TorchFunctionMode):
 
 def _recorded_trace(model: nn.Module, inputs: Any) -> _Trace:
     """Write down the forward pass of two samples."""
-    twin = copy.deepcopy(model)
+    twin = copy_model(model)
     names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
     few = tree_map(lambda leaf: leaf[:2] if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)
     args, kwargs = ((), dict(few)) if isinstance(few, Mapping) else ((few,), {})

@@ -1,7 +1,14 @@
 """R_S(θ) as a pure function, with its gradient and its Hessian as an operator."""
 
 from liftscape.risk._batches import Batch, Batches, as_batches
-from liftscape.risk._call import call_model, check_real, trainable_parameters
+from liftscape.risk._call import (
+    call_model,
+    check_batch_statistics,
+    check_deterministic,
+    check_real,
+    copy_model,
+    trainable_parameters,
+)
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
@@ -24,8 +31,11 @@ __all__ = [
     "as_batches",
     "as_operator",
     "call_model",
+    "check_batch_statistics",
+    "check_deterministic",
     "check_real",
     "chosen_parameters",
+    "copy_model",
     "flatten",
     "main_tensor",
     "map_tensors",

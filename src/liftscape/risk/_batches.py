@@ -58,11 +58,17 @@ def as_batches(data: Any) -> Batches:
     if not isinstance(data, Iterable):
         raise DataError(f"data must be (inputs, targets) or a re-iterable of such batches, but {data!r} was given.")
     samples = count = 0
+    empty: int | None = None
     for index, batch in enumerate(_iterate(data)):
-        samples += _check_batch(batch, index)
+        size = _check_batch(batch, index)
+        empty = index if size == 0 else empty
+        samples += size
         count += 1
     if samples == 0:
         raise DataError("data holds no samples; give at least one (inputs, targets) batch with one sample.")
+    if empty is not None:
+        # The mean loss of no samples is not a number, whatever its weight.
+        raise DataError(f"batch {empty} of {count} holds no samples; leave it out.")
     return Batches(data, samples, count)
 
 

@@ -1,5 +1,6 @@
 """The network as a pure function f_θ(x), and the checks that it is one."""
 
+import copy
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,15 @@ from liftscape.risk._batches import Batches
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors, named_tensors
 
-__all__ = ["call_model", "check_model", "trainable_parameters"]
+__all__ = [
+    "call_model",
+    "check_batch_statistics",
+    "check_deterministic",
+    "check_model",
+    "check_real",
+    "copy_model",
+    "trainable_parameters",
+]
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
@@ -59,12 +68,46 @@ def call_model(
         args, kwargs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
     own = dict(model.named_buffers()) if buffers is None else buffers
     state = {**params, **{name: buffer.clone() for name, buffer in own.items()}}
-    with twice_differentiable(model):
+    with twice_differentiable(model), _kept_attributes(model):
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs)
         with torch.enable_grad():
             output = functional_call(model, {name: tensor.detach() for name, tensor in state.items()}, args, kwargs)
         return map_tensors(Tensor.detach, output)
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """Return a deep copy, also of a model that keeps computed tensors, as masked and spectral-normed ones do.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The copy.
+    """
+    derived = {id(tensor): tensor.detach().clone() for _, _, tensor in _derived_tensors(model) if not tensor.is_leaf}
+    return copy.deepcopy(model, derived)
+
+
+def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """Return the tensors that stand in plain attributes, where forward pre-hooks put weights that they compute."""
+    return [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    ]
+
+
+@contextmanager
+def _kept_attributes(model: nn.Module) -> Generator[None]:
+    """Put such tensors back when the context ends."""
+    derived = _derived_tensors(model)
+    try:
+        yield
+    finally:
+        for module, name, tensor in derived:
+            vars(module)[name] = tensor
 
 
 def check_model(model: nn.Module, batches: Batches) -> Any:
@@ -86,14 +129,26 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
     if not params:
         raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
     check_real(model)
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training and batches.count > 1:
-            raise ModelError(
-                f"{name} is BatchNorm in training mode and the data come in {batches.count} batches, so the risk is "
-                "not a mean over samples; give the full batch, or call model.eval()."
-            )
+    check_batch_statistics(model, batches.count)
     inputs, _ = next(iter(batches))
     _check_match(next(iter(params.items())), inputs)
+    return check_deterministic(model, inputs)
+
+
+def check_deterministic(model: nn.Module, inputs: Any) -> Any:
+    """Raise, and name the module, if two evaluations of the model differ.
+
+    Args:
+        model: the module.
+        inputs: of one batch.
+
+    Returns:
+        The output.
+
+    Raises:
+        ModelError: if they differ, or the output holds no tensor.
+    """
+    params = trainable_parameters(model)
     with torch.no_grad():
         first = call_model(model, params, inputs)
         second = call_model(model, params, inputs)
@@ -111,6 +166,24 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
                 "call model.eval() or remove the randomness."
             )
     return first
+
+
+def check_batch_statistics(model: nn.Module, batches: int) -> None:
+    """Raise if BatchNorm trains and the data come in several batches.
+
+    Args:
+        model: the module.
+        batches: their number.
+
+    Raises:
+        ModelError: if it does; it names the module.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None) and batches > 1:
+            raise ModelError(
+                f"{name} is BatchNorm in training mode and the data come in {batches} batches, so the risk is "
+                "not a mean over samples; give the full batch, or call model.eval()."
+            )
 
 
 def check_real(model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Losses ℓ as a mean over the batch, with the checks that torch leaves to silence."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -7,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from liftscape.outcomes import DataError, ModelError
-from liftscape.risk._outputs import loss_tensor, map_tensors
+from liftscape.outcomes import DataError, LiftscapeError, ModelError
+from liftscape.risk._outputs import loss_tensor, map_tensors, named_tensors
 
 __all__ = ["Loss", "as_loss"]
 
@@ -30,7 +31,14 @@ def mean_squared_error(output: Any, target: Tensor) -> Tensor:
 def mean_cross_entropy(output: Any, target: Tensor) -> Tensor:
     """Return torch's mean cross-entropy after checking class indices."""
     output = loss_tensor(output, "cross_entropy")
+    indices = output.shape[:1] + output.shape[2:]
+    if target.shape != output.shape and (target.shape != indices or target.is_floating_point()):
+        raise DataError(
+            f"cross_entropy needs class indices (integers) of shape {tuple(indices)}, or probabilities of shape "
+            f"{tuple(output.shape)}, but targets are {target.dtype} of shape {tuple(target.shape)}."
+        )
     if not target.is_floating_point():
+        target = target.long()
         classes = output.shape[1] if output.ndim > 1 else output.shape[0]
         low, high = int(target.min()), int(target.max())
         if low < 0 or high >= classes:
@@ -76,7 +84,7 @@ def loss_name(loss: Loss) -> str | None:
 def check_loss(loss: Loss, output: Any, target: Tensor) -> None:
     """Raise if the loss is not a scalar of the output alone, as with weight decay inside it."""
     with torch.enable_grad():
-        value = loss(map_tensors(Tensor.detach, output), target)
+        value = _loss_of_users(loss, map_tensors(Tensor.detach, output), target)
     if not isinstance(value, Tensor) or value.ndim != 0:
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ModelError(f"the loss must return a scalar tensor, the mean over the batch, but it returned {given}.")
@@ -85,3 +93,21 @@ def check_loss(loss: Loss, output: Any, target: Tensor) -> None:
             "the loss depends on parameters other than through the model's output (such as weight decay inside the "
             "loss), under which lifting does not keep criticality; give a loss of (output, target) alone."
         )
+
+
+def _loss_of_users(loss: Loss, output: Any, target: Tensor) -> Tensor:
+    """Return the loss, where torch's complaints about its targets become one sentence with shapes."""
+    given = ", ".join(f"{name} {tuple(part.shape)}".lstrip() for name, part in named_tensors(output).items())
+    shapes = f"outputs of shape {given} and targets of shape {tuple(target.shape)}"
+    with warnings.catch_warnings():
+        # Torch's own squared and absolute errors only warn that they broadcast.
+        warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
+        try:
+            return loss(output, target)
+        except LiftscapeError:
+            raise
+        except UserWarning as warning:
+            raise DataError(f"the loss would broadcast {shapes} against each other; reshape the targets.") from warning
+        except (IndexError, ValueError) as error:
+            detail = " ".join(str(error).split()).rstrip(".")
+            raise DataError(f"the loss raised on {shapes}: {detail}.") from error

@@ -1,6 +1,5 @@
 """The empirical risk R_S(θ) as a pure function of θ."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from liftscape.outcomes import ModelError
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
-from liftscape.risk._call import call_model, check_model, trainable_parameters
+from liftscape.risk._call import call_model, check_model, copy_model, trainable_parameters
 from liftscape.risk._graph_operator import Plan, explained
 from liftscape.risk._hessian import GradientGraph, Hessian, flatten, gradient_of, unflatten
 from liftscape.risk._loss import Loss, as_loss, check_loss
@@ -252,7 +251,7 @@ class EmpiricalRisk:
         Returns:
             A new risk; this one's model is untouched.
         """
-        model = copy.deepcopy(self.model)
+        model = copy_model(self.model)
         with torch.no_grad():
             own = dict(model.named_parameters())
             for name, tensor in self._check(params).items():

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from liftscape.outcomes import Outcome, SiteError
-from liftscape.sites._features import first_batch
+from liftscape.risk import check_batch_statistics, check_deterministic
+from liftscape.sites._features import first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
 
 __all__ = ["Site", "find_sites", "require_site"]
@@ -78,11 +79,13 @@ def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
 
     Raises:
         SiteError: if there is no such module (the nearest name is offered) or no layer can be inserted there.
+        ModelError: if the model is random, or trains BatchNorm over several batches.
     """
     if name == "":
         raise SiteError(
             f"'' names the whole {type(model).__name__}; wrap it in nn.Sequential and name the map inside it."
         )
+    _check_function(model, inputs)
     modules = dict(model.named_modules(remove_duplicate=False))
     sites = find_sites(model, inputs)
     if name not in modules:
@@ -98,6 +101,16 @@ def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
         f"'{name}' is a {type(modules[name]).__name__}, not an affine map; choose one of "
         f"{[site.name for site in sites if site.refusal is None]}."
     )
+
+
+def _check_function(model: nn.Module, inputs: Any) -> None:
+    """Raise if the features that reach a site would not be the same at the next evaluation, or in another batch."""
+    batches = iterate_inputs(inputs)
+    first = next(batches, None)
+    if first is not None:
+        trace_call(model, first)
+        check_deterministic(model, first)
+        check_batch_statistics(model, 1 if next(batches, None) is None else 2)
 
 
 def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
@@ -120,16 +133,23 @@ def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
         len(calls),
         source.name if source else "input",
         follower,
-        _refusal(model, module, len(calls)),
+        _refusal(model, module, trace, len(calls)),
     )
 
 
-def _refusal(model: nn.Module, module: nn.Linear, calls: int) -> str | None:
+def _refusal(model: nn.Module, module: nn.Linear, trace: Trace, calls: int) -> str | None:
     """Say which hypothesis of the lifting fails, if one does."""
-    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-        return (
-            "its weight is reparametrised (a parametrization, spectral or weight norm, or a mask); remove that first."
-        )
+    for key in ("weight", "bias"):
+        if parametrize.is_parametrized(module, key) or key not in module._parameters:
+            return (
+                f"its {key} is reparametrised (a parametrization, spectral or weight norm, or a mask); "
+                "remove that first."
+            )
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "it has forward hooks, which may change what it computes and would be lost; remove them first."
+    hooked = [name for name, tensor in module.named_parameters() if tensor._backward_hooks]
+    if hooked:
+        return f"the gradient of its {' and '.join(hooked)} passes through hooks, such as a mask; remove them first."
     if type(module).forward is not nn.Linear.forward:
         return f"{type(module).__name__} has a forward of its own; replace it by a plain Linear."
     other = _tied_to(model, module)
@@ -140,6 +160,13 @@ def _refusal(model: nn.Module, module: nn.Linear, calls: int) -> str | None:
         return f"its {' and '.join(frozen)} is frozen, so its gradient need not vanish; set requires_grad."
     if not calls:
         return "it is never called as a module on these inputs; its weights are used by other means or not at all."
+    users = [trace.readers(trace.parameters[id(tensor)]) for tensor in module.parameters()]
+    user = next((events[0].name for events in users if events), None)
+    if user:
+        return (
+            f"its parameters are also read by '{user}' outside of it, as a tied map or a penalty does, so their "
+            "gradient in the map alone need not vanish; use them in the map only."
+        )
     return None
 
 

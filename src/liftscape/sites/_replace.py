@@ -1,8 +1,8 @@
 """Swapping a module of a copy of the user's network, under all of its names."""
 
-import copy
-
 from torch import nn
+
+from liftscape.risk import copy_model
 
 __all__ = ["copy_with"]
 
@@ -22,7 +22,7 @@ def copy_with(model: nn.Module, replacements: dict[str, nn.Module]) -> nn.Module
         >>> type(copied[1]).__name__
         'ReLU'
     """
-    copied = copy.deepcopy(model)
+    copied = copy_model(model)
     names: dict[int, list[str]] = {}
     for name, module in copied.named_modules(remove_duplicate=False):
         names.setdefault(id(module), []).append(name)

@@ -48,10 +48,12 @@ class Trace:
     Attributes:
         events: the calls.
         outputs: identities of the tensors that the model returned.
+        parameters: identities of the tensors that stood for the trainable parameters, by those of the parameters.
     """
 
     events: list[Event] = field(default_factory=list)
     outputs: tuple[int, ...] = ()
+    parameters: dict[int, int] = field(default_factory=dict)
 
     def readers(self, tensor: int) -> list[Event]:
         """Return the events that read a tensor.
@@ -112,9 +114,12 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
         ModelError: if the model raises on the batch.
     """
     recorder = _Recorder()
+    params = trainable_parameters(model)
+    own = dict(model.named_parameters())
+    recorder.trace.parameters = {id(own[name]): id(tensor) for name, tensor in params.items()}
     try:
         with _leaf_hooks(model, recorder), recorder:
-            output = call_model(model, trainable_parameters(model), inputs)
+            output = call_model(model, params, inputs)
     except (RuntimeError, TypeError, IndexError) as error:
         given = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
         detail = " ".join(str(error).split()).rstrip(".")
