@@ -19,6 +19,7 @@ __all__ = [
     "LiftscapeError",
     "LoadError",
     "ModelError",
+    "NotFiniteError",
     "Outcome",
     "SiteError",
     "to_plain",
@@ -47,6 +48,10 @@ class SiteError(LiftscapeError, ValueError):
 
 class EmbeddingError(LiftscapeError, ValueError):
     """The embedding asked for does not exist, as with a width below the rank of the map."""
+
+
+class NotFiniteError(LiftscapeError, ArithmeticError):
+    """A number that the work stands on is infinite or not a number."""
 
 
 class LoadError(LiftscapeError, ValueError):

@@ -142,6 +142,23 @@ def test_a_risk_without_a_finite_gradient_reads_nan() -> None:
     assert "not finite" in found.reading
 
 
+def test_a_hessian_that_is_not_finite_reads_nan() -> None:
+    class Root(nn.Module):
+        """A model with a finite gradient and an infinite second derivative."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + self.theta).abs().pow(1.5) + self.theta
+
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    found = plateau_reading(ls.EmpiricalRisk(Root(), lambda output, _: output.mean() + 1, (x, x)))
+    assert found.reading == "R or one of its derivatives is not finite here."
+    assert found.newton_step.length != found.newton_step.length
+
+
 def test_the_model_is_left_as_it_was_and_the_same_seed_reads_the_same() -> None:
     model = ls.nets.mlp((3, 5, 1), "tanh", dtype=torch.float64)
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Curvature: what the Hessian's spectrum says about a point."""
 
+from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
 from liftscape.curvature._density import SpectralDensity, spectral_density
 from liftscape.curvature._diagonal import Diagonal, diagonal
 from liftscape.curvature._directions import (
@@ -16,13 +17,7 @@ from liftscape.curvature._fisher import fisher
 from liftscape.curvature._forecast import Forecast, forecast
 from liftscape.curvature._gauss_newton import gauss_newton
 from liftscape.curvature._inertia import Inertia, inertia, inertia_of_spectrum
-from liftscape.curvature._layer_curvature import (
-    LayerCurvature,
-    block_curvature,
-    layer_curvature,
-    layer_curvature_products,
-    layer_sizes,
-)
+from liftscape.curvature._layer_curvature import layer_curvature, layer_sizes
 from liftscape.curvature._layers import layers_of
 from liftscape.curvature._partial_inertia import PartialInertia, partial_inertia
 from liftscape.curvature._plateau import Plateau, plateau_of_spectrum, plateau_reading

@@ -123,6 +123,7 @@ def spectral_density(
 
     Raises:
         LiftscapeError: if steps or probes is not positive.
+        NotFiniteError: if a product is not finite.
 
     Example:
         >>> density = spectral_density(torch.diag(torch.tensor([-1.0, 2.0, 2.0], dtype=torch.float64)), probes=2)

@@ -97,6 +97,7 @@ def partial_inertia(
 
     Raises:
         LiftscapeError: if the budget cannot hold the vectors.
+        NotFiniteError: if a product is not finite.
 
     Example:
         >>> found = partial_inertia(torch.diag(torch.tensor([-1.0, -1.0, 0.0, 3.0], dtype=torch.float64)))

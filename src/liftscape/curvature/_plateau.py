@@ -13,8 +13,8 @@ from liftscape.curvature._eigenpairs import most_negative_eigenpair
 from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
-from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
+from liftscape.risk import EmpiricalRisk, SymmetricOperator
 
 __all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 
@@ -99,7 +99,7 @@ def plateau_reading(
         progress: called with (products done, products at most).
 
     Returns:
-        The reading; nan throughout where R or its gradient is not finite.
+        The reading; nan throughout where R, its gradient or a product is not finite.
 
     Raises:
         LiftscapeError: if radius or steps is not positive.
@@ -116,6 +116,24 @@ def plateau_reading(
     gradient, H = risk.gradient(), risk.hessian()
     if not bool(torch.isfinite(gradient).all()):
         return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
+    try:
+        return _within_krylov_space(risk, H, gradient, radius, steps, max_products, lowest, generator, progress)
+    except NotFiniteError:
+        return _read(risk, gradient * nan, None, radius, (nan, inf, "upper bound"), 0)
+
+
+def _within_krylov_space(
+    risk: EmpiricalRisk,
+    H: SymmetricOperator,
+    gradient: Float[Tensor, " M"],
+    radius: float,
+    steps: int,
+    max_products: int,
+    lowest: tuple[float, float] | None,
+    generator: torch.Generator | None,
+    progress: Progress | None,
+) -> Plateau:
+    """Read a point where R and its gradient are finite."""
     model = krylov_model(H, gradient, steps, progress)
     used = 0 if model is None else model.products
     if lowest is not None:
@@ -188,7 +206,7 @@ def _read(
 def _sentence(state: State, shares: Sequence[float], radius: float, lowest: _Lowest) -> str:
     """Say the reading in words."""
     if not all(map(isfinite, shares)):
-        return "R or its gradient is not finite here."
+        return "R or one of its derivatives is not finite here."
     curvature, bound, _ = lowest
     gradient, newton = (f"{100 * max(share, 0.0):.2g} %" for share in shares)
     opening = {

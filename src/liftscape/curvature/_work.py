@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._checkpoint import Journal
+from liftscape.outcomes import NotFiniteError
 from liftscape.risk import SymmetricOperator
 
 __all__ = ["Progress", "Work", "standard_normal"]
@@ -65,10 +66,18 @@ class Work:
 
         Returns:
             (b, M).
+
+        Raises:
+            NotFiniteError: if a product is not finite.
         """
         known = None if self.journal is None else self.journal.recall(rows)
         if known is None:
             known = (self.operator @ rows.T).T if len(rows) > 1 else (self.operator @ rows[0]).unsqueeze(0)
+            if not bool(torch.isfinite(known).all()):
+                raise NotFiniteError(
+                    f"product {self.done + 1} with the operator of shape {self.operator.shape} is not finite, so it "
+                    "has no spectrum here; look for parameters at which the loss overflows or has no second derivative."
+                )
             if self.journal is not None:
                 self.journal.record(rows, known)
         self.done += len(rows)

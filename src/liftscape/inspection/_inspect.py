@@ -164,7 +164,7 @@ def _verdict(reading: Plateau, whole: LayerCurvature, rows: Sequence[LayerCurvat
 def _advice(reading: Plateau, whole: LayerCurvature) -> str:
     """Say what to do."""
     if not isfinite(reading.gradient_norm):
-        return "Go back to weights at which the loss and its gradient are finite."
+        return "Go back to weights at which the loss and its derivatives are finite."
     advice = _ADVICE[reading.state]
     if whole.highest > 0:
         advice += f"; plain gradient steps are stable up to a learning rate of 2/λ = {2 / whole.highest:.2g}"

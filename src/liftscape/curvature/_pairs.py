@@ -1,0 +1,94 @@
+"""What a search for extreme eigenvalues came to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from liftscape.curvature._extremes import End, Extremes
+from liftscape.outcomes import Outcome, to_plain
+
+__all__ = ["Eigenpairs", "pairs_of"]
+
+
+@final
+@dataclass(frozen=True)
+class Eigenpairs(Outcome):
+    """Eigenvalues at the ends of a spectrum with their vectors and bounds.
+
+    Attributes:
+        values: ascending by place, (m,), float64; NaN where a value of an end has not converged.
+        vectors: unit vectors as columns, (M, m), in the operator's dtype, on its device; of a value that has not
+            converged the best so far.
+        residuals: a bound of ‖Hv − λv‖, so that an eigenvalue of H lies within it of λ; inf beside NaN.
+        converged: which values have converged, (m,).
+        status: by end, "converged" (its values have, and a sweep from a fresh random block found no other),
+            "unverified" (its values have, but no sweep was finished) or "not converged".
+        chance: by end, a bound of the probability over that random block that the sweep missed an eigenvalue.
+        reason: one sentence.
+        advice: one sentence, empty where all is well.
+        products: how many products of H with a vector were taken.
+        method: how the values were found.
+    """
+
+    values: Float[Tensor, " m"]
+    vectors: Float[Tensor, "M m"]
+    residuals: Float[Tensor, " m"]
+    converged: Bool[Tensor, " m"]
+    status: Mapping[str, str]
+    chance: Mapping[str, float]
+    reason: str
+    advice: str
+    products: int
+    method: str
+
+    @property
+    def smallest(self) -> Float[Tensor, " k"]:
+        """The values at the lower end, smallest first; empty if that end was not asked for."""
+        return self.values[: len(self.values) // len(self.status)] if "smallest" in self.status else self.values[:0]
+
+    @property
+    def largest(self) -> Float[Tensor, " k"]:
+        """The values at the upper end, largest first; empty if that end was not asked for."""
+        if "largest" not in self.status:
+            return self.values[:0]
+        return self.values[len(self.values) - len(self.values) // len(self.status) :].flip(0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, without the vectors.
+
+        Returns:
+            A dict that :mod:`json` can write.
+        """
+        return {field.name: to_plain(getattr(self, field.name)) for field in fields(self) if field.name != "vectors"}
+
+
+def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:
+    """Say what a search came to."""
+    status, late = {}, []
+    for index, end in enumerate(ends):
+        good = bool(found.converged[index * k : (index + 1) * k].all())
+        status[end] = ("converged" if end in found.chance else "unverified") if good else "not converged"
+        late += [] if status[end] == "converged" else [end]
+    count = int(found.converged.sum())
+    reason = (
+        f"All {count} values converged, and a sweep from a fresh random block found no other that belongs among them."
+        if not late
+        else f"After {products} products {count} of {len(ends) * k} values had converged, and the "
+        f"{' and the '.join(f'{end} end is {status[end]}' for end in late)}."
+    )
+    return Eigenpairs(
+        torch.where(found.converged, found.values, torch.nan),
+        found.vectors,
+        torch.where(found.converged, found.residuals, torch.inf),
+        found.converged,
+        status,
+        {end: found.chance.get(end, 1.0) for end in ends},
+        reason,
+        "Allow more products, a larger memory_budget or a larger tolerance." if late else "",
+        products,
+        f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation",
+    )
