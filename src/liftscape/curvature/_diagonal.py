@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._estimate import student_quantile
-from liftscape.curvature._probes import AnyOperator, Progress, block_columns, probe_products
+from liftscape.curvature._probes import AnyOperator, block_columns, probe_products
+from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import SymmetricOperator, as_operator
 

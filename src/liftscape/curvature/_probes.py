@@ -1,6 +1,6 @@
 """Rademacher probes z, drawn one after the other and multiplied in blocks: the source of every estimate here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -8,12 +8,12 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape.curvature._work import Progress
 from liftscape.risk import SymmetricOperator
 
-__all__ = ["AnyOperator", "Progress", "block_columns", "probe_products", "rademacher"]
+__all__ = ["AnyOperator", "block_columns", "probe_products", "rademacher"]
 
 AnyOperator = SymmetricOperator | LinearOperator | Tensor | np.ndarray
-Progress = Callable[[int, int], None]
 
 # Blocks beyond these cost memory and bring no speed.
 _ENTRIES = 2**24

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from liftscape.curvature._estimate import Estimate, estimate_of, student_quantile
 from liftscape.curvature._layers import Index, check_layers
-from liftscape.curvature._probes import AnyOperator, Progress, block_columns, probe_products, rademacher
+from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
+from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
 
