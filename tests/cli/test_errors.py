@@ -72,6 +72,7 @@ def test_ctrl_c_ends_with_one_line(folder: Path) -> None:
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # A shell shows both as 130: Python itself dies of the signal where it interrupted an exec() inside an import.
+    assert process.returncode in {130, -signal.SIGINT}
     assert err.strip().splitlines() == ["liftscape: interrupted; nothing was written."]
     assert not (folder / "demo").exists()

@@ -79,12 +79,13 @@ class Trace:
 
 
 class _Recorder(TorchFunctionMode):
-    """Records functions that are called outside leaf modules; keeps tensors alive so that identities stay unique."""
+    """Records what the model calls outside leaf modules; keeps tensors alive so that identities stay unique."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
         self.alive: list[Any] = []
+        self.running = False
         self.inside = 0
 
     def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
@@ -95,7 +96,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if not self.inside and _identities(result):
+        if self.running and not self.inside and _identities(result):
             self.record(getattr(func, "__name__", str(func)), func, (args, kwargs), result, *args[1:], **kwargs)
         return result
 
@@ -149,7 +150,11 @@ def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, 
 
         return hook
 
+    def begin(_module: nn.Module, _args: Any) -> None:
+        recorder.running = True
+
     with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(begin).remove)
         for name, module in model.named_modules():
             if name and next(module.children(), None) is None:
                 stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
