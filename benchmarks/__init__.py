@@ -1,0 +1,1 @@
+"""liftscape and its peers on the same work; see README.md."""

@@ -1,0 +1,100 @@
+"""Ratios taken in one process, turn by turn, so that a change of the machine's speed meets all alike:
+python -m benchmarks.micro NAME [ROUNDS].
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import load
+from benchmarks.work import build, vector
+from liftscape.curvature._basis import Basis
+
+__all__ = ["products", "reorthogonalisation"]
+
+
+def turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each function in each round."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            before = time.process_time()
+            function()
+            times[name].append(time.process_time() - before)
+    return times
+
+
+def ratio(times: dict[str, list[float]], above: str, below: str) -> float:
+    """Return the median over rounds of the ratio."""
+    return statistics.median(a / b for a, b in zip(times[above], times[below], strict=True))
+
+
+def products(name: str, rounds: int) -> dict[str, float]:
+    """Return what a product costs in gradients and in handwritten double backwards, in both modes."""
+    work = build(name)
+    v = vector(work, 1)
+    names = {
+        "kept": "liftscape",
+        "rebuilt": "liftscape, rebuilt",
+        "hand kept": "handwritten, cached",
+        "hand": "handwritten",
+    }
+    peers = {key: load(peer)(work) for key, peer in names.items()}
+    for peer in peers.values():
+        peer.product(v)
+    peers["kept"].product(v)
+    functions: dict[str, Callable[[], object]] = {"gradient": work.gradient}
+    for key in ("kept", "hand kept", "hand"):
+        functions[key] = lambda peer=peers[key]: peer.product(v)
+    times: dict[str, list[float]] = {key: [] for key in [*functions, "rebuilt"]}
+    for _ in range(rounds):
+        peers["rebuilt"].renew()
+        once = turns({**functions, "rebuilt": lambda: peers["rebuilt"].product(v)}, 1)
+        for key, value in once.items():
+            times[key] += value
+    return {
+        f"{name} kept/gradient": ratio(times, "kept", "gradient"),
+        f"{name} rebuilt/gradient": ratio(times, "rebuilt", "gradient"),
+        f"{name} kept/handwritten": ratio(times, "kept", "hand kept"),
+        f"{name} rebuilt/handwritten": ratio(times, "rebuilt", "hand"),
+    }
+
+
+def reorthogonalisation(_: str, rounds: int) -> dict[str, float]:
+    """Return the cost of taking 30 vectors of 11.2 M entries out of a further one, to that of a loop over them.
+
+    Both make one pass where one is enough; ours also measures whether it was.
+    """
+    size, count = 11_173_962, 30
+    generator = torch.Generator().manual_seed(0)
+    basis = Basis(count + 1, size, torch.float32, torch.device("cpu"))
+    for _ in range(count):
+        basis.append(torch.randn(1, size, generator=generator))
+    w = torch.randn(1, size, generator=generator)
+    vectors = [row.clone() for row in basis.rows]
+
+    def ours() -> None:
+        basis.append(w)
+        basis.count = count
+
+    def loop() -> Tensor:
+        rest = w[0].clone()
+        for q in vectors:
+            rest.add_(q, alpha=-float(q @ rest))
+        return rest / rest.norm()
+
+    ours()
+    times = turns({"ours": ours, "loop": loop}, rounds)
+    return {"reorthogonalise/loop": ratio(times, "ours", "loop")}
+
+
+NAMES = {"digits-mlp": products, "resnet18": products, "reorthogonalise": reorthogonalisation}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(NAMES[sys.argv[1]](sys.argv[1], int(sys.argv[2]))))

@@ -1,0 +1,48 @@
+"""liftscape, with its defaults."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+import liftscape as ls
+from benchmarks.peers.base import Peer
+from benchmarks.work import Work
+
+__all__ = ["Adapter"]
+
+
+class Adapter(Peer):
+    """The public functions of ``ls.curvature``."""
+
+    efforts: dict[str, Sequence[float]] = {"top": (1e-2, 1e-3, 1e-4, 1e-6), "bottom": (1e-2, 1e-3, 1e-4, 1e-6)}  # noqa: RUF012
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self.risk = ls.EmpiricalRisk(work.model, "cross_entropy", (work.inputs, work.targets))
+        self.operator = self.risk.hessian()
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Return H @ v."""
+        return self.operator @ vector
+
+    def top(self, k: int, effort: float) -> Tensor:
+        """Return the k largest, with the sweep that looks for missed ones."""
+        return ls.curvature.eigenpairs(self.operator, k, "largest", tolerance=effort).values.flip(0)
+
+    def bottom(self, k: int, effort: float) -> Tensor:
+        """Return the k smallest, likewise."""
+        return ls.curvature.eigenpairs(self.operator, k, "smallest", tolerance=effort).values
+
+    def trace(self, probes: int) -> float:
+        """Return Hutchinson's estimate."""
+        return ls.curvature.trace(self.operator, probes=probes).value
+
+    def density(self, steps: int) -> float:
+        """Return the mean of the density."""
+        found = ls.curvature.spectral_density(self.operator, steps=steps, probes=1)
+        return float((found.nodes * found.weights).sum() / found.weights.sum())
+
+    def surface(self, first: Tensor, second: Tensor, points: int) -> Tensor:
+        """Return the values of a slice."""
+        return torch.as_tensor(ls.curvature.slice_2d(self.risk, first, second, radius=1.0, points=points).values)

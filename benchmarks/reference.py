@@ -1,0 +1,78 @@
+"""The references in float64, computed once and kept under build/benchmarks."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vjp, vmap
+
+from benchmarks.peers.handwritten import Adapter
+from benchmarks.work import Work, build, directions, to_double, vector
+
+__all__ = ["exact_trace", "load", "place"]
+
+_FOLDER = Path(__file__).parent.parent / "build" / "benchmarks"
+
+
+def place(name: str) -> Path:
+    """Return where the references of a work are kept, a name that tells the weights and torch's version."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for parameter in build(name).model.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    return _FOLDER / f"{name}-{digest.hexdigest()[:12]}.pt"
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Return what is kept."""
+    return torch.load(path, weights_only=True) if path.exists() else {}
+
+
+def exact_trace(work: Work) -> float:
+    """Return tr H of a ReLU network on its samples, exactly.
+
+    Between kinks each output is affine in any one layer's parameters, so the diagonal of ∇²f vanishes and tr H is that
+    of the Gauss-Newton matrix: the mean over samples of Σ_kl C_kl ∇f_k·∇f_l, C = diag(p) − ppᵀ.
+    """
+    parameters = {name: tensor.detach() for name, tensor in work.model.named_parameters()}
+    buffers = dict(work.model.named_buffers())
+
+    def one(x: Tensor) -> Tensor:
+        output, pull = vjp(lambda theta: functional_call(work.model, (theta, buffers), x.unsqueeze(0))[0], parameters)
+        rows = vmap(lambda e: torch.cat([g.reshape(-1) for g in pull(e)[0].values()]))(
+            torch.eye(len(output)).to(output)
+        )
+        p = torch.softmax(output, 0)
+        return ((torch.diag(p) - torch.outer(p, p)) * (rows @ rows.T)).sum()
+
+    return float(torch.stack([one(x).detach() for x in work.inputs]).mean())
+
+
+def compute(name: str, tasks: set[str]) -> None:
+    """Compute what is missing for these tasks, and keep it."""
+    path = place(name)
+    known = load(path)
+    work = build(name)
+    double = to_double(work)
+    oracle = Adapter(double)
+    makers = {
+        "hvp": lambda _: oracle.product(vector(work, 1).double()),
+        "top": lambda count: oracle.top(count, 1e-10),
+        "bottom": lambda count: oracle.bottom(count, 1e-10),
+        "surface": lambda count: oracle.surface(*(u.double() for u in directions(work)), count),
+        "trace": lambda _: torch.tensor(exact_trace(double), dtype=torch.float64),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for task in sorted(tasks):
+        kind = task.rstrip("0123456789")
+        key = "trace" if kind in {"trace", "density"} else task
+        if key not in known:
+            known[key] = makers[key.rstrip("0123456789")](int(task[len(kind) :] or 0))
+    torch.save(known, path)
+    print(path)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    compute(sys.argv[1], set(sys.argv[2:]))
