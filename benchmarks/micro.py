@@ -1,5 +1,6 @@
-"""Ratios taken in one process, turn by turn, so that a change of the machine's speed meets all alike:
-python -m benchmarks.micro NAME [ROUNDS].
+"""Ratios taken in one process, turn by turn, so that a change of the machine's speed meets all alike.
+
+Run as python -m benchmarks.micro NAME ROUNDS.
 """
 
 import json

@@ -13,6 +13,8 @@ from benchmarks.work import Work, build, directions, to_double, vector
 
 __all__ = ["exact_trace", "load", "place"]
 
+# A hundredth of the error at which times are compared.
+_TOLERANCE = 1e-6
 _FOLDER = Path(__file__).parent.parent / "build" / "benchmarks"
 
 
@@ -58,8 +60,8 @@ def compute(name: str, tasks: set[str]) -> None:
     oracle = Adapter(double)
     makers = {
         "hvp": lambda _: oracle.product(vector(work, 1).double()),
-        "top": lambda count: oracle.top(count, 1e-10),
-        "bottom": lambda count: oracle.bottom(count, 1e-10),
+        "top": lambda count: oracle.top(count, _TOLERANCE),
+        "bottom": lambda count: oracle.bottom(count, _TOLERANCE),
         "surface": lambda count: oracle.surface(*(u.double() for u in directions(work)), count),
         "trace": lambda _: torch.tensor(exact_trace(double), dtype=torch.float64),
     }

@@ -138,52 +138,75 @@ def _efforts(peer: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--quick", action="store_true", help="the small network only, once")
-    group.add_argument("--long", action="store_true", help="everything on ResNet-18 as well: hours")
-    parser.add_argument("--only", default="", help="measure where work/task/peer contains this; no ratios, no file")
-    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results", help="folder of the JSON")
-    given = parser.parse_args(arguments)
+    """Measure, print, and write the JSON after every measurement."""
+    given = _parser().parse_args(arguments)
     size = "quick" if given.quick else "long" if given.long else "full"
     started = time.time()
     items = plan(size, given.only)
-    for work in dict.fromkeys(work for work, _, _ in items):
-        tasks = list(dict.fromkeys(task for w, task, _ in items if w == work))
-        _, reason = call("benchmarks.reference", work, *tasks, limit=4 * _LIMIT_SECONDS["long"])
-        if reason:
-            sys.exit(f"the references of {work} could not be computed: {reason}")
+    if not items:
+        sys.exit(f"nothing is called '{given.only}' in the {size} run; name a part of work/task/peer")
     rows: list[dict[str, Any]] = []
+    micro: dict[str, Any] = {}
+    path = given.out / f"{datetime.date.today().isoformat()}-{os.cpu_count()}cores{_suffix(size, given.only)}.json"
+
+    def save() -> None:
+        made = [{"what": b.what, "value": b.value, "limit": b.limit, "verdict": b.verdict} for b in bars(rows, micro)]
+        record = {
+            "date": datetime.date.today().isoformat(),
+            "size": size,
+            "only": given.only,
+            "seconds": round(time.time() - started),
+            "environment": environment(),
+            "bars": made,
+            "ratios": micro,
+            "rows": rows,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".half")
+        half.write_text(json.dumps(record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+        half.replace(path)
+
+    _references(items)
     for index, item in enumerate(items):
         print(f"{index + 1}/{len(items)} {' '.join(item)}", file=sys.stderr, flush=True)
         rows += measure(*item, size)
-    micro: dict[str, Any] = {}
+        save()
     for name, rounds in ({} if given.only else _MICRO[size]).items():
         print(f"ratios: {name}", file=sys.stderr, flush=True)
         line, reason = call("benchmarks.micro", name, str(rounds), limit=_LIMIT_SECONDS["long"])
         micro |= json.loads(line) if line else {f"{name} failed": reason}
+        save()
     print(render(rows))
-    if given.only:
-        return
-    made = bars(rows, micro)
-    print(render_bars(made))
-    seconds = round(time.time() - started)
-    print(f"\n{seconds} s, one thread, float32, {environment()['cpu']}")
-    record = {
-        "date": datetime.date.today().isoformat(),
-        "size": size,
-        "seconds": seconds,
-        "environment": environment(),
-        "rows": rows,
-        "ratios": micro,
-        "bars": [{"what": b.what, "value": b.value, "limit": b.limit, "verdict": b.verdict} for b in made],
-    }
-    given.out.mkdir(parents=True, exist_ok=True)
-    suffix = "" if size == "full" else f"-{size}"
-    path = given.out / f"{record['date']}-{os.cpu_count()}cores{suffix}.json"
-    path.write_text(json.dumps(record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    print(render_bars(bar for bar in bars(rows, micro) if bar.value is not None or not given.only))
+    print(f"\n{time.time() - started:.0f} s, one thread, float32, {_cpu()}")
     print(path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quick", action="store_true", help="the small network only, once")
+    group.add_argument("--long", action="store_true", help="everything on ResNet-18 as well: hours")
+    parser.add_argument("--only", default="", help="measure where work/task/peer contains this; no ratios")
+    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results", help="folder of the JSON")
+    return parser
+
+
+def _suffix(size: str, only: str) -> str:
+    """Return what tells a part of the run from the whole in a file's name."""
+    part = "-" + "".join(letter if letter.isalnum() else "-" for letter in only) if only else ""
+    return ("" if size == "full" else f"-{size}") + part
+
+
+def _references(items: list[tuple[str, str, str]]) -> None:
+    """Compute the references that these measurements need."""
+    for work in dict.fromkeys(work for work, _, _ in items):
+        tasks = list(dict.fromkeys(task for w, task, _ in items if w == work))
+        print(f"references of {work}", file=sys.stderr, flush=True)
+        _, reason = call("benchmarks.reference", work, *tasks, limit=4 * _LIMIT_SECONDS["long"])
+        if reason:
+            sys.exit(f"the references of {work} could not be computed: {reason}")
 
 
 if __name__ == "__main__":

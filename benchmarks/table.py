@@ -144,8 +144,10 @@ def _density(table: dict[tuple[str, str, str], Row], work: str) -> list[Bar]:
 
 def render_bars(made: Iterable[Bar]) -> str:
     """Return a line for each bar."""
-    width = max(len(bar.what) for bar in (made := list(made)))
+    lines = list(made)
+    width = max(len(bar.what) for bar in lines)
+    values = ["" if bar.value is None else f"{bar.value:.3f}" for bar in lines]
     return "\n".join(
-        f"{bar.what:<{width}}  {'' if bar.value is None else format(bar.value, '.3f'):>7}  ≤ {bar.limit:.2f}  {bar.verdict}"
-        for bar in made
+        f"{bar.what:<{width}}  {value:>7}  ≤ {bar.limit:.2f}  {bar.verdict}"
+        for bar, value in zip(lines, values, strict=True)
     )

@@ -59,8 +59,9 @@ def directions(work: Work) -> tuple[Tensor, Tensor]:
 
 
 def digits_mlp() -> Work:
-    """Return 64-128-128-10 with ReLU on the 1,797 digits after 100 full-batch steps, taken in float64 so that all
-    machines come to the same point.
+    """Return 64-128-128-10 with ReLU on the 1,797 digits after 100 full-batch steps.
+
+    They are taken in float64, so that all machines come to the same point.
     """
     x, y = ls.data.digits()
     model = ls.nets.mlp((64, 128, 128, 10), "relu")

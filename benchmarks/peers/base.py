@@ -1,6 +1,7 @@
 """What an adapter offers: the tasks, each as a user of that tool would write it."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Peer:
     `efforts` lists for a task the settings to try, from cheap to dear, until the error is small enough.
     """
 
-    efforts: dict[str, Sequence[float]] = {}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {}
 
     def __init__(self, work: Work) -> None:
         self.work = work

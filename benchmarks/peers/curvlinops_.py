@@ -1,6 +1,7 @@
 """curvlinops: its Hessian operator, its trace and density, and SciPy's ARPACK for eigenvalues as its guide does."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ __all__ = ["Adapter"]
 class Adapter(Peer):
     """`HessianLinearOperator` without its check of determinism, whose products would count against it."""
 
-    efforts: dict[str, Sequence[float]] = {"top": (1e-2, 1e-3, 1e-4, 1e-6), "bottom": (1e-2, 1e-3, 1e-4, 1e-6)}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {
+        "top": (1e-2, 1e-3, 1e-4, 1e-6),
+        "bottom": (1e-2, 1e-3, 1e-4, 1e-6),
+    }
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)

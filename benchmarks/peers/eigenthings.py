@@ -1,6 +1,7 @@
 """hessian-eigenthings: its operator by double backward, Lanczos, trace and density."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from hessian_eigenthings import HessianOperator, lanczos, spectral_density, supervised_loss, trace
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ class Adapter(Peer):
     """`HessianOperator` with the default method."""
 
     # Lanczos steps; the default, 2k, is far from converged.
-    efforts: dict[str, Sequence[float]] = {"top": (20, 30, 40, 60, 80, 120), "bottom": (20, 40, 80, 120, 160, 240, 480)}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {
+        "top": (20, 30, 40, 60, 80, 120),
+        "bottom": (20, 40, 80, 120, 160, 240, 480),
+    }
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)

@@ -1,6 +1,7 @@
 """What one would write by hand: double backward, SciPy's ARPACK, and plain loops."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +35,10 @@ def lanczos(product, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 class Adapter(Peer):
     """Double backward built anew for each product."""
 
-    efforts: dict[str, Sequence[float]] = {"top": (1e-2, 1e-3, 1e-4, 1e-6), "bottom": (1e-2, 1e-3, 1e-4, 1e-6)}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {
+        "top": (1e-2, 1e-3, 1e-4, 1e-6),
+        "bottom": (1e-2, 1e-3, 1e-4, 1e-6),
+    }
 
     def _gradient(self) -> tuple[Tensor, ...]:
         """Return the gradient with its graph."""

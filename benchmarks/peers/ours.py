@@ -1,6 +1,7 @@
 """liftscape, with its defaults."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,10 @@ __all__ = ["Adapter"]
 class Adapter(Peer):
     """The public functions of ``ls.curvature``."""
 
-    efforts: dict[str, Sequence[float]] = {"top": (1e-2, 1e-3, 1e-4, 1e-6), "bottom": (1e-2, 1e-3, 1e-4, 1e-6)}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {
+        "top": (1e-2, 1e-3, 1e-4, 1e-6),
+        "bottom": (1e-2, 1e-3, 1e-4, 1e-6),
+    }
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)

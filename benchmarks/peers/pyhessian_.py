@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pyhessian import hessian
@@ -18,7 +19,7 @@ class Adapter(Peer):
     """`pyhessian.hessian` on the CPU."""
 
     # Its tolerance is the relative change of a value from one step to the next.
-    efforts: dict[str, Sequence[float]] = {"top": (1e-3, 1e-5, 1e-6)}  # noqa: RUF012
+    efforts: ClassVar[dict[str, Sequence[float]]] = {"top": (1e-3, 1e-5, 1e-6)}
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
