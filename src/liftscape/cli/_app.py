@@ -40,6 +40,10 @@ def run(arguments: Sequence[str]) -> int:
         command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
         return _refuse(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(f"{error.filename} could not be used: {error.strerror}; name another place or make room.")
     except Exception as error:
         if not _is_misuse(error):
             raise
