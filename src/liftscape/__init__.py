@@ -33,7 +33,7 @@ _HOME = {
     "save_embedded": "embedding",
     "split": "embedding",
 }
-_ROOMS = ("checks", "curvature", "data", "nets")
+_ROOMS = ("checks", "curvature", "data", "nets", "report")
 
 __all__ = ["__version__", *sorted(_HOME), *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 

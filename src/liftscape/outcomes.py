@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from enum import Enum
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ __all__ = [
     "NotFiniteError",
     "Outcome",
     "SiteError",
+    "from_plain",
     "to_plain",
 ]
 
@@ -90,6 +91,32 @@ def to_plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """Turn what :func:`to_plain` made of a dataclass of numbers, texts, tuples and such dataclasses back into it.
+
+    Args:
+        kind: the dataclass, or the type of one of its fields.
+        value: the plain value.
+
+    Returns:
+        A value that equals the one that was made plain.
+
+    Example:
+        >>> from_plain(tuple[float, float], [1.0, "inf"])
+        (1.0, inf)
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{
+            field.name: from_plain(hints[field.name], value[field.name]) for field in dataclasses.fields(kind)
+        })
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        several = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return tuple(from_plain(each, entry) for each, entry in zip(several, value, strict=True))
+    return float(value) if kind is float else value
 
 
 class Outcome:

@@ -63,6 +63,21 @@ def test_inspect_reads_every_layer_and_writes_a_report(command: Command) -> None
     ]
 
 
+def test_inspect_resumes_from_a_checkpoint_and_refuses_that_of_other_work(command: Command) -> None:
+    options = ("inspect", MODEL, "--data", DATA, "--loss", "mse", "--json")
+    _, expected, _ = command(*options)
+    for _ in range(2):
+        assert command(*options, "--checkpoint", "work") == (0, expected, "")
+    status, out, err = command(*options, "--checkpoint", "work", "--probes", "20")
+    assert (status, out) == (2, "")
+    assert "work/network is a checkpoint of other work: probes differ; name another folder" in err
+    Path("file").touch()
+    status, out, err = command(*options, "--checkpoint", "file")
+    assert (status, out) == (2, "")
+    assert "file" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_inspect_of_a_layer_that_is_not_there_names_those_that_are(command: Command) -> None:
     status, out, err = command("inspect", MODEL, "--data", DATA, "--loss", "mse", "--layers", "1")
     assert (status, out) == (2, "")

@@ -60,6 +60,14 @@ def test_a_name_that_does_not_exist_is_offered_the_nearest(command: Command) -> 
     assert not Path("lifted").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder in which nobody may write")
+def test_a_place_that_cannot_be_written_to_is_named_in_one_line(command: Command) -> None:
+    options = ("my_model.py:build", "--data", "my_data.py:load", "--loss", "mse", "--out", "/proc/here/report")
+    status, out, err = command("inspect", *options)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"liftscape: /proc/?\S* (could not be used|may not be written to).*\n", err), err
+
+
 def test_ctrl_c_ends_with_one_line(folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "liftscape", "demo", "--out", "demo"],

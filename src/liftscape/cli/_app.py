@@ -41,9 +41,10 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return _refuse(str(error))
     except Exception as error:
-        if not _is_misuse(error):
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        return _refuse(str(error))
+        return _refuse(sentence)
     return 0
 
 
@@ -53,7 +54,10 @@ def _refuse(sentence: str) -> int:
     return MISUSE
 
 
-def _is_misuse(error: Exception) -> bool:
-    """Tell liftscape's own refusals, without importing torch where nothing has."""
+def _sentence(error: Exception) -> str | None:
+    """Return what to tell about a refusal of liftscape's own or of the disk, None for what is neither."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} could not be used: {error.strerror}; name another place or make room."
+    # Looked up, not imported: torch comes with it, and may not be needed to say this.
     outcomes = sys.modules.get("liftscape.outcomes")
-    return outcomes is not None and isinstance(error, outcomes.LiftscapeError)
+    return str(error) if outcomes is not None and isinstance(error, outcomes.LiftscapeError) else None

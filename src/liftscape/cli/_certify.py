@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Data, Dtype, Json, Model, Recipe, Weights
+from liftscape.cli._options import Checkpoint, Data, Dtype, Json, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from liftscape.critical import CriticalSearch
@@ -27,6 +27,7 @@ def certify(
     search: Annotated[Search, Parameter(help="Search a critical point from the weights first.")] = "none",
     save_point: Annotated[Path | None, Parameter(help="Save the found point's weights as .safetensors.")] = None,
     dtype: Dtype = "float64",
+    checkpoint: Checkpoint = None,
     json: Json = False,
     out: Annotated[
         Path | None,
@@ -66,9 +67,11 @@ def certify(
         risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
         found = None if search == "none" else _search(risk, search)
         place = risk if found is None else risk.with_model(found.model)
-        with progress("certifying") as advance:
-            certificate = certify_risk(place, progress=advance)
-        inspection = run_inspection(place, None, _PROBES, 0)
+        kept = "nothing was written" if checkpoint is None else f"the same command goes on from {checkpoint}"
+        with interrupted_as(kept), progress("certifying") as advance:
+            folder = None if checkpoint is None else checkpoint / "certificate"
+            certificate = certify_risk(place, progress=advance, checkpoint=folder)
+        inspection = run_inspection(place, None, _PROBES, 0, checkpoint)
     result: dict[str, Any] = {
         "certificate": certificate.to_dict(),
         "inspection": inspection.to_dict(),

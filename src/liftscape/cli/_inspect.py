@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Data, Dtype, Json, Model, Recipe, Weights
+from liftscape.cli._options import Checkpoint, Data, Dtype, Json, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from liftscape.curvature import Forecast
@@ -28,6 +28,7 @@ def inspect(
     probes: Annotated[int, Parameter(help="Random products for each trace.")] = 30,
     seed: Annotated[int, Parameter(help="Of all probes and starts.")] = 0,
     dtype: Dtype = "float64",
+    checkpoint: Checkpoint = None,
     json: Json = False,
     out: Annotated[
         Path | None,
@@ -51,7 +52,7 @@ def inspect(
 
         given = load(model, data, weights, recipe, dtype)
         risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
-        found = run_inspection(risk, layers, probes, seed)
+        found = run_inspection(risk, layers, probes, seed, checkpoint)
     with interrupted_as(f"{folder} may hold part of a report" if folder is not None else "nothing was written"):
         page = None if folder is None else write_page(found, folder, found.to_json())
         if json:
@@ -60,7 +61,9 @@ def inspect(
         show(*inspection_tables(found), "", found.verdict, found.advice, f"Report: {page}")
 
 
-def run_inspection(risk: "EmpiricalRisk", layers: list[str] | None, probes: int, seed: int) -> "Inspection":
+def run_inspection(
+    risk: "EmpiricalRisk", layers: list[str] | None, probes: int, seed: int, checkpoint: Path | None
+) -> "Inspection":
     """Inspect with a cost of seconds said beforehand on stderr, and a bar.
 
     Args:
@@ -68,20 +71,22 @@ def run_inspection(risk: "EmpiricalRisk", layers: list[str] | None, probes: int,
         layers: names, or None for all.
         probes: of each trace.
         seed: of all draws.
+        checkpoint: a folder for the work under way, or None.
 
     Returns:
         The reading.
     """
     import torch
 
-    from liftscape.cli._print import progress, tell
+    from liftscape.cli._print import interrupted_as, progress, tell
     from liftscape.inspection import inspect as inspect_risk
 
     def announce(cost: "Forecast") -> None:
         if cost.seconds >= _WORTH_SAYING:
             tell(f"Expected cost: {cost}")
 
-    with progress("inspecting") as advance:
+    kept = "nothing was written" if checkpoint is None else f"the same command goes on from {checkpoint}"
+    with interrupted_as(kept), progress("inspecting") as advance:
         generator = torch.Generator().manual_seed(seed)
         return inspect_risk(
             risk,
@@ -90,6 +95,7 @@ def run_inspection(risk: "EmpiricalRisk", layers: list[str] | None, probes: int,
             generator=generator,
             announce=announce,
             progress=advance,
+            checkpoint=checkpoint,
         )
 
 

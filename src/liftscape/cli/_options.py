@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-__all__ = ["Data", "Dtype", "Force", "Json", "Model", "Recipe", "Weights"]
+__all__ = ["Checkpoint", "Data", "Dtype", "Force", "Json", "Model", "Recipe", "Weights"]
 
 Model = Annotated[
     str,
@@ -29,6 +29,9 @@ Recipe = Annotated[
 ]
 Dtype = Annotated[
     Literal["float64", "float32"], Parameter(help="Model and data are converted to it; certificates need float64.")
+]
+Checkpoint = Annotated[
+    Path | None, Parameter(help="Folder that records the work under way; the same command resumes there after a kill.")
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON to stdout instead of tables.")]
 Force = Annotated[bool, Parameter(negative="", help="Overwrite another network in the output folder.")]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ def certify(
     max_parameters: int = 4000,
     max_products: int = 300,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Certificate:
     """Certify what kind of point the risk's model stands at.
 
@@ -85,6 +87,7 @@ def certify(
             far as residual bounds prove them, and nothing is said about zeros.
         max_products: how many products may be taken beyond it.
         progress: called with (products done, products at most) beyond it.
+        checkpoint: a folder in which products are recorded beyond it, so that the work resumes there after a kill.
 
     Returns:
         The kind with its evidence.
@@ -122,7 +125,7 @@ def certify(
     if kinks.on_kink:
         return _certificate(_at_a_kink(risk, kinks, tolerance, evidence), length, None, kinks, evidence)
     if risk.size > max_parameters:
-        verdict = judge_large(risk, gradient, tolerance, kinks, max_products, progress, evidence)
+        verdict = judge_large(risk, gradient, tolerance, kinks, max_products, progress, checkpoint, evidence)
         return _certificate(verdict, length, None, kinks, evidence)
     spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
     evidence |= _spectrum_evidence(spectrum)

@@ -1,5 +1,6 @@
 """What can be certified where the dense Hessian does not fit: negative curvature proved by residual bounds."""
 
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from liftscape.curvature import (
     newton_step,
     partial_inertia,
     plateau_reading,
+    recorded,
 )
 from liftscape.risk import EmpiricalRisk, SymmetricOperator
 
@@ -30,6 +32,7 @@ def judge_large(
     kinks: KinkMargin,
     max_products: int,
     progress: Progress | None,
+    checkpoint: "Path | str | None",
     evidence: dict[str, Any],
 ) -> Verdict:
     """Judge a smooth point from products with the Hessian.
@@ -41,17 +44,19 @@ def judge_large(
         kinks: the kinks around the point.
         max_products: how many products may be taken.
         progress: called with (products done, products at most).
+        checkpoint: a folder in which products are recorded, or None.
         evidence: what is found is added to it.
 
     Returns:
         "not critical" with a plateau reading, "strict saddle", "minimum candidate" or "undecided".
     """
     length = float(gradient.norm())
+    settings = {"work": "certificate", "products": max_products, "critical": length <= tolerance}
+    H = recorded(risk.hessian(), checkpoint, settings)
     if length > tolerance:
-        reading = plateau_reading(risk, max_products=max_products, progress=progress)
+        reading = plateau_reading(risk, max_products=max_products, hessian=H, progress=progress)
         evidence |= {"plateau": reading.to_dict(), "method": "Krylov spaces of products"}
         return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
-    H = risk.hessian()
     counts = partial_inertia(H, length, max_products=max_products, progress=progress)
     evidence |= {"partial_inertia": counts.to_dict(), "method": counts.method}
     if kinks.on_curvature_kink:

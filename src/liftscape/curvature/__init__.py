@@ -22,6 +22,7 @@ from liftscape.curvature._layers import layers_of
 from liftscape.curvature._partial_inertia import PartialInertia, partial_inertia
 from liftscape.curvature._plateau import Plateau, plateau_of_spectrum, plateau_reading
 from liftscape.curvature._quadratic_model import newton_step
+from liftscape.curvature._recorded import recorded
 from liftscape.curvature._slices import Slice, Surface, slice_1d, slice_2d
 from liftscape.curvature._trace import trace, trace_by_layer
 from liftscape.curvature._trajectory import Trajectory, project_trajectory
@@ -68,6 +69,7 @@ __all__ = [
     "plateau_reading",
     "project_trajectory",
     "random_direction",
+    "recorded",
     "slice_1d",
     "slice_2d",
     "spectral_density",

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import final
 
 import torch
 
 from liftscape.curvature._eigenpairs import eigenpairs
 from liftscape.curvature._estimate import Estimate
+from liftscape.curvature._recorded import generator_digest, resumed
 from liftscape.curvature._trace import trace
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import Outcome
@@ -57,6 +59,7 @@ def block_curvature(
     confidence: float = 0.99,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> LayerCurvature:
     """Return trace and extreme eigenvalues of one operator under a name, such as the Hessian of all parameters.
 
@@ -70,6 +73,7 @@ def block_curvature(
         confidence: as for :func:`liftscape.curvature.layer_curvature`.
         generator: as for :func:`liftscape.curvature.layer_curvature`.
         progress: called with (products done, products expected).
+        checkpoint: a folder in which products are recorded, and then the entry, so that the work resumes there.
 
     Returns:
         The entry.
@@ -82,9 +86,20 @@ def block_curvature(
     """
     advance = progress or _silent
     draws = torch.Generator().manual_seed(0) if generator is None else generator
-    if H.size <= _DENSE:
-        return _dense_row(name, H, confidence, advance)
-    return _estimated_row(name, H, probes, tolerance, confidence, draws, advance)
+    settings = {
+        "work": f"curvature of {name}",
+        "probes": probes,
+        "tolerance": tolerance,
+        "confidence": confidence,
+        "seed": generator_digest(draws),
+    }
+
+    def row(operator: SymmetricOperator) -> LayerCurvature:
+        if operator.size <= _DENSE:
+            return _dense_row(name, operator, confidence, advance)
+        return _estimated_row(name, operator, probes, tolerance, confidence, draws, advance)
+
+    return resumed(H, checkpoint, settings, LayerCurvature, row)
 
 
 def _silent(done: int, total: int) -> None:

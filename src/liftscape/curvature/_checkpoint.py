@@ -46,9 +46,12 @@ class Journal:
     """
 
     def __init__(self, folder: Path, operator: SymmetricOperator, settings: dict[str, Any]) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise LoadError(f"{folder} is a file; name a folder for the checkpoint.")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LoadError(
+                f"{folder} cannot be a folder for a checkpoint ({error.strerror}); name another."
+            ) from error
         self._folder, self._size, self._dtype, self._device = folder, operator.size, operator.dtype, operator.device
         self._check(settings | {"size": operator.size, "dtype": str(operator.dtype)}, _sketch(operator))
         self._path = folder / _PRODUCTS

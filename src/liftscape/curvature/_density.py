@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._lanczos import extend, ritz, start
+from liftscape.curvature._recorded import generator_digest
 from liftscape.curvature._work import Progress, Work, standard_normal
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import SymmetricOperator, as_operator
@@ -135,7 +136,7 @@ def spectral_density(
         raise LiftscapeError(f"a spectral density needs steps and probes ≥ 1, but {steps} and {probes} were given.")
     steps = min(steps, operator.size)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    settings = {"work": "spectral density", "steps": steps, "seed": _digest(generator)}
+    settings = {"work": "spectral density", "steps": steps, "seed": generator_digest(generator)}
     work = Work(operator, settings, None, steps * probes, progress, checkpoint)
     basis = Basis(steps + 1, operator.size, operator.dtype, operator.device)
     parts = [] if work.journal is None else work.journal.finished()
@@ -177,10 +178,3 @@ def _quadrature(work: Work, basis: Basis, vector: Tensor, steps: int) -> tuple[l
         float(found.values[0] - residuals[0]),
         float(found.values[-1] + residuals[-1]),
     )
-
-
-def _digest(generator: torch.Generator) -> int:
-    """Return a number that tells the generator's state apart from others."""
-    state = generator.get_state().to(torch.int64)
-    weights = torch.arange(1, len(state) + 1) * 2_654_435_761 % 2_147_483_647
-    return int((state * weights).sum() % 2_147_483_647)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from liftscape.curvature._estimate import student_quantile
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products
+from liftscape.curvature._recorded import generator_digest, recorded
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import SymmetricOperator, as_operator
@@ -51,6 +53,7 @@ def diagonal(
     confidence: float = 0.99,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Diagonal:
     """Estimate diag H as the mean of z ⊙ Hz over random signs z, of variance Σ_{j≠i} H_ij² / n in entry i.
 
@@ -65,6 +68,7 @@ def diagonal(
         confidence: of an entry's interval.
         generator: on the CPU; seed 0 when None.
         progress: called with (products done, products in all).
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
 
     Returns:
         The diagonal on the operator's device, in its dtype.
@@ -77,15 +81,17 @@ def diagonal(
         >>> diagonal(H, exact=True).values.tolist()
         [1.0, -2.0]
     """
-    operator = as_operator(H)
     student_quantile(confidence, 2 if exact else probes)
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    settings = {"work": "diagonal", "probes": None if exact else probes, "seed": generator_digest(draws)}
+    operator = recorded(as_operator(H), checkpoint, settings)
     if exact:
         values = _by_unit_vectors(operator, progress)
         return Diagonal(values, torch.zeros_like(values), confidence, 0, operator.size, "exact")
     mean = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
     squares = torch.zeros_like(mean)
     count = 0
-    for z, product in probe_products(operator, probes, generator, progress):
+    for z, product in probe_products(operator, probes, draws, progress):
         terms = z * product
         new = terms.shape[1]
         centre = terms.mean(dim=1)

@@ -1,6 +1,7 @@
 """The curvature of each layer on its own: trace and extreme eigenvalues of the Hessian's diagonal blocks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -22,6 +23,7 @@ def layer_curvature(
     confidence: float = 0.99,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> tuple[LayerCurvature, ...]:
     """Return trace and extreme eigenvalues of each layer's block H_BB = ∂²R/∂θ_B², all other parameters held fixed.
 
@@ -39,6 +41,7 @@ def layer_curvature(
         confidence: of the traces' intervals.
         generator: draws probes and starts; seed 0 when None.
         progress: called with (products done, products expected).
+        checkpoint: a folder in which each layer's products, then its entry, are kept, so that the work resumes there.
 
     Returns:
         One entry for each layer, in the order of the parameters.
@@ -59,8 +62,10 @@ def layer_curvature(
     draws = torch.Generator().manual_seed(0) if generator is None else generator
     chosen = list(known) if layers is None else list(layers)
     expected = sum(layer_curvature_products(known[name], probes) for name in chosen)
+    # A seed of its own for each layer, so that one that was finished earlier draws nothing from the others.
+    seeds = torch.randint(2**62, (len(chosen),), generator=draws).tolist()
     rows: list[LayerCurvature] = []
-    for name in chosen:
+    for place, (name, seed) in enumerate(zip(chosen, seeds, strict=True)):
         before = sum(row.products for row in rows)
 
         def advance(done: int, _: int, before: int = before) -> None:
@@ -74,8 +79,9 @@ def layer_curvature(
                 probes=probes,
                 tolerance=tolerance,
                 confidence=confidence,
-                generator=draws,
+                generator=torch.Generator().manual_seed(seed),
                 progress=advance,
+                checkpoint=None if checkpoint is None else Path(checkpoint) / f"layer-{place}",
             )
         )
     return tuple(rows)

@@ -76,6 +76,7 @@ def plateau_reading(
     steps: int = 30,
     max_products: int = 300,
     lowest: tuple[float, float] | None = None,
+    hessian: SymmetricOperator | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Plateau:
@@ -95,6 +96,7 @@ def plateau_reading(
         steps: dimension of the Krylov space.
         max_products: how many further products the most negative curvature may take.
         lowest: the smallest eigenvalue and its residual bound where they are known already.
+        hessian: H at the model's parameters where it is at hand, as with a kept graph or recorded products.
         generator: draws the start of that search; seed 0 when None.
         progress: called with (products done, products at most).
 
@@ -113,7 +115,7 @@ def plateau_reading(
     """
     if not radius > 0 or steps < 1:
         raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
-    gradient, H = risk.gradient(), risk.hessian()
+    gradient, H = risk.gradient(), risk.hessian() if hessian is None else hessian
     if not bool(torch.isfinite(gradient).all()):
         return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
     try:

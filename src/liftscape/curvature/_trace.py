@@ -1,6 +1,7 @@
 """The trace from products: Hutchinson and Hutch++, of the whole operator and of each layer's block."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from liftscape.curvature._estimate import Estimate, estimate_of, student_quantile
 from liftscape.curvature._layers import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
+from liftscape.curvature._recorded import generator_digest, resumed
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
@@ -27,6 +29,7 @@ def trace(
     confidence: float = 0.99,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Estimate:
     """Estimate tr H from products with random signs z.
 
@@ -44,6 +47,7 @@ def trace(
         confidence: of the interval.
         generator: on the CPU; seed 0 when None.
         progress: called with (done, probes).
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
 
     Returns:
         The estimate with its interval; NaN where a product is not finite.
@@ -63,10 +67,15 @@ def trace(
             f"{method} needs at least {_FEWEST[method]} probes for a standard error, but {probes} was given; give 100."
         )
     student_quantile(confidence, probes)
-    operator = as_operator(H)
-    if method == "hutchinson":
-        return _quadratic_forms(operator, {"": slice(None)}, probes, confidence, generator, progress)[""]
-    return _hutch_plus_plus(operator, probes, confidence, generator, progress)
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    settings = {"work": f"trace, {method}", "probes": probes, "confidence": confidence, "seed": generator_digest(draws)}
+
+    def estimate(operator: SymmetricOperator) -> Estimate:
+        if method == "hutchinson":
+            return _quadratic_forms(operator, {"": slice(None)}, probes, confidence, draws, progress)[""]
+        return _hutch_plus_plus(operator, probes, confidence, draws, progress)
+
+    return resumed(as_operator(H), checkpoint, settings, Estimate, estimate)
 
 
 def trace_by_layer(
@@ -143,11 +152,10 @@ def _hutch_plus_plus(
     H: SymmetricOperator,
     probes: int,
     confidence: float,
-    generator: torch.Generator | None,
+    draws: torch.Generator,
     progress: Progress | None,
 ) -> Estimate:
     """Return tr QᵀHQ and Hutchinson's estimate of the rest."""
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
     sketched = min(max(1, probes // 3), H.size)
     rest = probes - 2 * sketched
     done = 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import final
 
 import torch
@@ -18,6 +19,7 @@ from liftscape.curvature import (
     layer_curvature_products,
     layer_sizes,
     plateau_reading,
+    recorded,
 )
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
@@ -76,6 +78,7 @@ def inspect(
     generator: torch.Generator | None = None,
     announce: Callable[[Forecast], None] | None = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Inspection:
     """Inspect a network on its data: where training stands, and how each layer bends the risk.
 
@@ -93,11 +96,14 @@ def inspect(
         generator: draws probes and starts; seed 0 when None.
         announce: called once beforehand with what it is expected to cost.
         progress: called with (products done, products expected).
+        checkpoint: a folder in which the products under way and the layers that are done are kept, so that the work
+            resumes there after a kill; of this work alone.
 
     Returns:
         The reading.
 
     Raises:
+        LoadError: if the checkpoint is of other work.
         LiftscapeError: if a layer does not exist.
 
     Example:
@@ -124,13 +130,30 @@ def inspect(
 
         return advance
 
-    whole = block_curvature(H, _WHOLE, probes=probes, generator=draws, progress=counted(done))
+    folder = None if checkpoint is None else Path(checkpoint)
+    # A seed of its own for each part, so that one that was finished earlier draws nothing from the others.
+    parts = [torch.Generator().manual_seed(seed) for seed in torch.randint(2**62, (3,), generator=draws).tolist()]
+    whole = block_curvature(
+        H,
+        _WHOLE,
+        probes=probes,
+        generator=parts[0],
+        progress=counted(done),
+        checkpoint=None if folder is None else folder / "network",
+    )
     done += whole.products
-    known = (whole.lowest, whole.lowest_bound) if isfinite(whole.lowest) else None
-    reading = plateau_reading(risk, radius=radius, steps=_KRYLOV, lowest=known, generator=draws, progress=counted(done))
+    reading = plateau_reading(
+        risk,
+        radius=radius,
+        steps=_KRYLOV,
+        lowest=(whole.lowest, whole.lowest_bound) if isfinite(whole.lowest) else None,
+        hessian=recorded(H, None if folder is None else folder / "steps", {"work": "steps", "dimension": _KRYLOV}),
+        generator=parts[1],
+        progress=counted(done),
+    )
     done += reading.products
     del H
-    rows = layer_curvature(risk, chosen, probes=probes, generator=draws, progress=counted(done))
+    rows = layer_curvature(risk, chosen, probes=probes, generator=parts[2], progress=counted(done), checkpoint=folder)
     return Inspection(
         type(risk.model).__name__,
         risk.size,

@@ -1,5 +1,6 @@
 """What every report shares: one offline page that loads nothing, its figures as files, and the result as JSON."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -52,10 +53,13 @@ def check_folder(out: Path) -> None:
         out: the folder, there or not.
 
     Raises:
-        LoadError: if it is a file, or holds another ``report.html``.
+        LoadError: if it is a file, may not be written to, or holds another ``report.html``.
     """
-    if out.exists() and not out.is_dir():
-        raise LoadError(f"{out} is a file; name a folder for the report.")
+    above = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not above.is_dir():
+        raise LoadError(f"{above} is a file; name a folder for the report.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise LoadError(f"{above} may not be written to; name another folder for the report.")
     page = out / _PAGE
     if page.exists() and _BRAND not in page.read_bytes():
         raise LoadError(

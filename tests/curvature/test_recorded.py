@@ -1,0 +1,116 @@
+"""Work that is cut off at any product resumes to what it would have been, without taking a product twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import LinearOperator
+from tests.curvature.spectra import F64, rotated
+
+import liftscape as ls
+from liftscape.curvature import block_curvature, diagonal, eigenpairs, partial_inertia, trace
+from liftscape.outcomes import from_plain
+from liftscape.risk import SymmetricOperator, as_operator
+
+
+class KillError(BaseException):
+    """Stands for a kill: nothing here may catch it."""
+
+
+@final
+class Counted:
+    """A matrix that counts its columns of products, and ends the work at one of them."""
+
+    def __init__(self, matrix: torch.Tensor, end: int | None = None) -> None:
+        self.matrix, self.end, self.columns, self.calls = matrix, end, 0, 0
+
+    def operator(self) -> SymmetricOperator:
+        """Return it as an operator."""
+
+        def multiply(block: np.ndarray) -> np.ndarray:
+            self.calls += 1
+            if self.calls == self.end:
+                raise KillError
+            self.columns += block.size // len(self.matrix)
+            return self.matrix.numpy() @ block
+
+        size = len(self.matrix)
+        return as_operator(LinearOperator((size, size), matvec=multiply, matmat=multiply, dtype=np.float64))  # pyright: ignore
+
+
+MATRIX = rotated(torch.linspace(-2, 5, 150, dtype=F64))
+WORKS: dict[str, Callable[[SymmetricOperator, Path | None], str]] = {
+    "hutchinson": lambda H, folder: trace(H, checkpoint=folder).to_json(),
+    "hutch++": lambda H, folder: trace(H, method="hutch++", probes=120, checkpoint=folder).to_json(),
+    "diagonal": lambda H, folder: diagonal(H, checkpoint=folder).to_json(),
+    "exact diagonal": lambda H, folder: diagonal(H, exact=True, checkpoint=folder).to_json(),
+    "block": lambda H, folder: block_curvature(H, "all", checkpoint=folder).to_json(),
+    "eigenpairs": lambda H, folder: eigenpairs(H, 2, checkpoint=folder).to_json(),
+    "partial inertia": lambda H, folder: partial_inertia(H, at_least=5, checkpoint=folder).to_json(),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_work_that_is_cut_off_resumes_to_the_same_bytes(tmp_path: Path, name: str) -> None:
+    work, whole = WORKS[name], Counted(MATRIX)
+    expected = work(whole.operator(), None)
+    killed = Counted(MATRIX, end=max(3, whole.calls // 2))
+    with pytest.raises(KillError):
+        work(killed.operator(), tmp_path / "work")
+    again = Counted(MATRIX)
+    assert work(again.operator(), tmp_path / "work") == expected
+    # Each run takes one product to see that the operator is the same.
+    assert killed.columns + again.columns == whole.columns + 2
+
+
+def test_finished_work_is_read_and_its_products_are_gone(tmp_path: Path) -> None:
+    first = WORKS["block"](Counted(MATRIX).operator(), tmp_path)
+    assert not list(tmp_path.rglob("*.bin"))
+    again = Counted(MATRIX)
+    assert WORKS["block"](again.operator(), tmp_path) == first
+    assert again.columns == 1
+
+
+def test_a_checkpoint_of_other_probes_is_refused(tmp_path: Path) -> None:
+    trace(MATRIX, checkpoint=tmp_path)
+    with pytest.raises(ls.LiftscapeError, match="checkpoint of other work: probes differ"):
+        trace(MATRIX, probes=50, checkpoint=tmp_path)
+    with pytest.raises(ls.LiftscapeError, match="the operator itself"):
+        trace(MATRIX + torch.eye(150, dtype=F64), checkpoint=tmp_path)
+
+
+def test_an_inspection_resumes_at_any_layer(tmp_path: Path) -> None:
+    model = ls.nets.mlp((6, 16, 14, 2), "tanh", dtype=F64)
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
+    risk = ls.EmpiricalRisk(model, "mse", (x, x[:, :2].sin()))
+    products: list[int] = []
+    expected = ls.inspect(risk, progress=lambda done, _: products.append(done))
+    for end in (products[-1] // 6, products[-1] // 2, products[-1] - 5):
+
+        def kill(done: int, _: int, end: int = end) -> None:
+            if done >= end:
+                raise KillError
+
+        folder = tmp_path / str(end)
+        with pytest.raises(KillError):
+            ls.inspect(risk, progress=kill, checkpoint=folder)
+        assert ls.inspect(risk, checkpoint=folder).to_json() == expected.to_json()
+        assert ls.inspect(risk, checkpoint=folder) == from_plain(ls.Inspection, expected.to_dict())
+
+
+def test_a_large_certificate_resumes(tmp_path: Path) -> None:
+    model = ls.nets.mlp((3, 12, 1), "tanh", dtype=F64)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    risk = ls.EmpiricalRisk(model, "mse", (x, x[:, :1].sin()))
+    expected = ls.certify(risk, max_parameters=10)
+
+    def kill(done: int, _: int) -> None:
+        if done >= 10:
+            raise KillError
+
+    with pytest.raises(KillError):
+        ls.certify(risk, max_parameters=10, progress=kill, checkpoint=tmp_path)
+    assert ls.certify(risk, max_parameters=10, checkpoint=tmp_path).to_json() == expected.to_json()
