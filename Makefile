@@ -1,4 +1,5 @@
-# `make demo` shows the embedding principle; `make test` is the gate; `make test-all` adds the long suites.
+# `make demo` shows the embedding principle; `make test` is the gate; `make test-all` adds the long suites;
+# `make bench` measures liftscape beside its peers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 test test-all: export OMP_NUM_THREADS := 1
 test test-all: export MKL_NUM_THREADS := 1
 
-.PHONY: demo test test-all gate wheel clean
+.PHONY: demo test test-all bench gate wheel clean
 
 demo: $(VENV)/.installed-run
 	$(BIN)/liftscape demo --out demo
@@ -21,6 +22,10 @@ test: $(VENV)/.installed-test gate
 test-all: $(VENV)/.installed-test gate
 	$(BIN)/python -m pytest -n 2 --quiet -m "long or not long"
 	$(MAKE) --no-print-directory wheel
+
+# What others' tools do on the same work; BENCH passes options on, as in: make bench BENCH="--quick"
+bench: .venv-bench/.installed
+	.venv-bench/bin/python -m benchmarks.run $(BENCH)
 
 gate: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -45,5 +50,12 @@ $(VENV)/.installed-test: $(VENV)/.installed-run
 	$(PIP) --no-build-isolation --editable ".[test]"
 	touch $@
 
+.venv-bench/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt hatchling editables
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable .
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) .venv-bench build dist demo

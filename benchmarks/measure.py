@@ -82,7 +82,7 @@ def _run(adapter: type[Peer], work: Work, kind: str, count: int, effort: float) 
         answer = peer.surface(*directions(work), count)
     else:
         answer = getattr(peer, kind)(count)
-    return {"setup": setup, "cpu": time.process_time() - before, "answer": answer}
+    return {"setup": setup, "cpu": time.process_time() - before, "answer": answer, "stored": peer.stored}
 
 
 def _error(kind: str, task: str, answer: object, known: dict[str, Tensor], work: Work) -> float | None:

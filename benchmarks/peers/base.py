@@ -28,6 +28,8 @@ class Peer:
     """
 
     efforts: ClassVar[dict[str, Sequence[float]]] = {}
+    # Bytes of the vectors that the last task stored, where the tool tells.
+    stored = 0
 
     def __init__(self, work: Work) -> None:
         self.work = work

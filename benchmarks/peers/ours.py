@@ -1,7 +1,7 @@
-"""liftscape, with its defaults."""
+"""liftscape, with the defaults but for a memory budget that is told."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from benchmarks.peers.base import Peer
 from benchmarks.work import Work
 
 __all__ = ["Adapter"]
+
+_MEMORY = 2 << 30
 
 
 class Adapter(Peer):
@@ -32,11 +34,18 @@ class Adapter(Peer):
 
     def top(self, k: int, effort: float) -> Tensor:
         """Return the k largest, with the sweep that looks for missed ones."""
-        return ls.curvature.eigenpairs(self.operator, k, "largest", tolerance=effort).values.flip(0)
+        return self._extreme(k, "largest", effort).flip(0)
 
     def bottom(self, k: int, effort: float) -> Tensor:
         """Return the k smallest, likewise."""
-        return ls.curvature.eigenpairs(self.operator, k, "smallest", tolerance=effort).values
+        return self._extreme(k, "smallest", effort)
+
+    def _extreme(self, k: int, which: Literal["smallest", "largest"], tolerance: float) -> Tensor:
+        """Return the eigenvalues, and note what their vectors took."""
+        found = ls.curvature.eigenpairs(self.operator, k, which, tolerance=tolerance, memory_budget=_MEMORY)
+        row = self.operator.size * self.operator.dtype.itemsize
+        self.stored = (min(_MEMORY // row, found.products) + k) * row
+        return found.values
 
     def trace(self, probes: int) -> float:
         """Return Hutchinson's estimate."""
