@@ -171,16 +171,17 @@ def _verdict(reading: Plateau, whole: LayerCurvature, rows: Sequence[LayerCurvat
     """Say where training stands, and which layer bends the risk most."""
     sentences = [reading.reading]
     finite = [row for row in rows if isfinite(row.highest)]
-    if len(finite) > 1:
+    if len(finite) > 1 and whole.highest > 0:
         sharpest = max(finite, key=lambda row: row.highest)
-        sentences.append(f"The sharpest layer is '{sharpest.layer}' with λ = {sharpest.highest:.3g}")
-        if whole.highest > 0:
-            sentences[-1] += f", {sharpest.highest / whole.highest:.0%} of the whole network's {whole.highest:.3g}"
-        sentences[-1] += "."
-        bending = [row.layer for row in finite if row.lowest + row.lowest_bound < 0]
-        if bending:
-            named = ", ".join(f"'{name}'" for name in bending[:5]) + (" and others" if len(bending) > 5 else "")
-            sentences.append(f"R curves down inside {len(bending)} of {len(rows)} layers on their own: {named}.")
+        share = sharpest.highest / whole.highest
+        sentences.append(
+            f"The sharpest layer is '{sharpest.layer}' with λ = {sharpest.highest:.3g}, {share:.0%} of the whole "
+            f"network's {whole.highest:.3g}."
+        )
+    bending = [row.layer for row in finite if row.lowest + row.lowest_bound < 0]
+    if bending and len(finite) > 1:
+        named = ", ".join(f"'{name}'" for name in bending[:5]) + (" and others" if len(bending) > 5 else "")
+        sentences.append(f"R curves down inside {len(bending)} of {len(rows)} layers on their own: {named}.")
     return " ".join(sentences)
 
 

@@ -174,7 +174,7 @@ def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -
         The same operator as a :class:`SymmetricOperator`.
 
     Raises:
-        LiftscapeError: if it is not square.
+        LiftscapeError: if it is not square, or a matrix that is not real and symmetric to rounding.
 
     Example:
         >>> as_operator(np.eye(3)).shape
@@ -184,4 +184,15 @@ def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -
         return H
     if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
         raise LiftscapeError(f"a symmetric operator must be square, but shape {tuple(H.shape)} was given.")
-    return _ScipyOperator(H) if isinstance(H, LinearOperator) else DenseOperator(torch.as_tensor(H))
+    if isinstance(H, LinearOperator):
+        return _ScipyOperator(H)
+    matrix = torch.as_tensor(H)
+    if not matrix.is_floating_point():
+        raise LiftscapeError(f"a symmetric operator needs real floating-point entries, but {matrix.dtype} was given.")
+    asymmetry, norm = float(torch.linalg.matrix_norm(matrix - matrix.T)), float(torch.linalg.matrix_norm(matrix))
+    if asymmetry > norm * torch.finfo(matrix.dtype).eps ** 0.5:
+        raise LiftscapeError(
+            f"the matrix of shape {tuple(matrix.shape)} is not symmetric, ‖H − Hᵀ‖/‖H‖ = {asymmetry / norm:.1e}; give "
+            "(H + Hᵀ)/2 if that is meant."
+        )
+    return DenseOperator(matrix)

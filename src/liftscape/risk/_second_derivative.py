@@ -60,7 +60,7 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
 
 
 def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
-    """Name the operation, and the module that finished first with a node of it in its part of the graph."""
+    """Name the operation, and the module that was running when a node of it entered the graph."""
     seen: set[Any] = set()
     found: list[tuple[str, str]] = []
 
@@ -71,11 +71,26 @@ def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
                 if name is not None:
                     found.append((name, label))
 
+    running: list[str] = []
+
+    def enter(label: str, inputs: Any) -> None:
+        # What is new in a module's inputs was made by the one that calls it.
+        look(running[-1] if running else "the loss", inputs)
+        running.append(label)
+
+    def leave(output: Any) -> None:
+        look(running.pop(), output)
+
     # Hooks, not a walk over the module tree, since only a call tells which module uses what.
-    handles = [
-        module.register_forward_hook(lambda module, _args, output, name=name: look(_label(name, module), output))
-        for name, module in point.model.named_modules()
-    ]
+    handles = []
+    for name, module in point.model.named_modules():
+        label = _label(name, module)
+        handles += [
+            module.register_forward_pre_hook(
+                lambda _module, args, kwargs, label=label: enter(label, [args, kwargs]), with_kwargs=True
+            ),
+            module.register_forward_hook(lambda _module, _args, output: leave(output)),
+        ]
     try:
         with torch.enable_grad():
             look("the loss", point.loss_on(next(iter(point.batches))))
