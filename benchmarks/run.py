@@ -84,7 +84,7 @@ def plan(size: str, only: str) -> list[tuple[str, str, str]]:
     made = []
     for work, tasks in _PLANS[size].items():
         for task in tasks:
-            made += [(work, task, peer) for peer, (_, hvp_only) in PEERS.items() if task == "hvp" or not hvp_only]
+            made += [(work, task, peer) for peer, (_, kinds) in PEERS.items() if not kinds or task.startswith(kinds)]
     return [item for item in made if only in "/".join(item)]
 
 

@@ -6,15 +6,16 @@ from benchmarks.peers.base import NotOfferedError, Peer
 
 __all__ = ["PEERS", "NotOfferedError", "Peer", "load"]
 
-# Name in tables: module, and whether it is only another way to take products.
+# Name in tables: module, and the kinds of task that it does otherwise than another one; () for all.
 PEERS = {
-    "liftscape": ("ours", False),
-    "liftscape, rebuilt": ("ours_rebuilt", True),
-    "PyHessian": ("pyhessian_", False),
-    "curvlinops": ("curvlinops_", False),
-    "hessian-eigenthings": ("eigenthings", False),
-    "handwritten": ("handwritten", False),
-    "handwritten, cached": ("handwritten_cached", True),
+    "liftscape": ("ours", ()),
+    "liftscape, rebuilt": ("ours_rebuilt", ("hvp",)),
+    "liftscape, unverified": ("ours_unverified", ("top", "bottom")),
+    "PyHessian": ("pyhessian_", ()),
+    "curvlinops": ("curvlinops_", ()),
+    "hessian-eigenthings": ("eigenthings", ()),
+    "handwritten": ("handwritten", ()),
+    "handwritten, cached": ("handwritten_cached", ("hvp",)),
 }
 
 

@@ -17,7 +17,7 @@ def tiny(seed: int = 0) -> Work:
     return Work("tiny", model, x, torch.randint(3, (40,), generator=generator))
 
 
-@pytest.fixture(params=["liftscape", "liftscape, rebuilt", "handwritten, cached"])
+@pytest.fixture(params=["liftscape", "liftscape, rebuilt", "liftscape, unverified", "handwritten, cached"])
 def peers(request: pytest.FixtureRequest) -> tuple[Peer, Peer]:
     """One way, and double backward by hand."""
     return load(request.param)(tiny()), load("handwritten")(tiny())
@@ -64,7 +64,7 @@ def test_bars_compare_with_the_fastest_peer_that_is_exact_enough(ours: float, ve
         row("handwritten", 1.0, 1e-6),
         {"peer": "PyHessian", "work": "digits-mlp", "task": "top10", "status": "failed", "reason": "no", "effort": 0.0},
     ]
-    (bar,) = [bar for bar in bars(rows, {}) if bar.what.startswith("digits-mlp: top 10") and bar.value]
+    (bar,) = [bar for bar in bars(rows, {}) if bar.what.startswith("digits-mlp: top 10, liftscape /") and bar.value]
     assert (bar.verdict, bar.limit) == (verdict, 0.6)
     assert "curvlinops" in bar.what
     table = render(rows)

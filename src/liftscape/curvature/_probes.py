@@ -68,6 +68,7 @@ def probe_products(
         Blocks of columns (M, k), k ≤ 32: the probes and their products.
     """
     draws = torch.Generator().manual_seed(0) if generator is None else generator
+    H.prepare()
     columns = block_columns(H.size)
     for start in range(0, probes, columns):
         z = rademacher(H, min(columns, probes - start), draws)

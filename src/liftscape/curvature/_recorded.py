@@ -58,6 +58,10 @@ class RecordedOperator(SymmetricOperator):
         """The device of the products."""
         return self._operator.device
 
+    def prepare(self) -> None:
+        """Prepare H."""
+        self._operator.prepare()
+
     def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
         """Return H @ block, from the record where it is the next one there.
 

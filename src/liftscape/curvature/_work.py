@@ -40,6 +40,7 @@ class Work:
         progress: Progress | None = None,
         checkpoint: "Path | str | None" = None,
     ) -> None:
+        operator.prepare()
         self.operator = operator
         self.done = 0
         self._limit, self._expected, self._progress = limit, expected, progress

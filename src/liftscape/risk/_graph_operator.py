@@ -114,6 +114,11 @@ class GraphOperator(SymmetricOperator):
         return self._leaves[0].device
 
     @final
+    def prepare(self) -> None:
+        """Keep the graph from the next product on, where the plan allows it."""
+        self._used = True
+
+    @final
     def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
         """Return the sum of the graphs' products.
 

@@ -43,6 +43,9 @@ class SymmetricOperator(ABC):
             Their k products as columns.
         """
 
+    def prepare(self) -> None:  # ruff: ignore[empty-method-without-abstract-decorator]
+        """Say that several products follow, so that what they share can be kept from the first one on."""
+
     @property
     @final
     def shape(self) -> tuple[int, int]:
