@@ -1,4 +1,4 @@
-"""liftscape, with the defaults but for a memory budget that is told."""
+"""liftscape, with its defaults."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -9,10 +9,9 @@ from torch import Tensor
 import liftscape as ls
 from benchmarks.peers.base import Peer
 from benchmarks.work import Work
+from liftscape.curvature._eigenpairs import rows_within
 
 __all__ = ["Adapter"]
-
-_MEMORY = 2 << 30
 
 
 class Adapter(Peer):
@@ -45,11 +44,9 @@ class Adapter(Peer):
 
     def _extreme(self, k: int, which: Literal["smallest", "largest"], tolerance: float) -> Tensor:
         """Return the eigenvalues, and note what their vectors took."""
-        found = ls.curvature.eigenpairs(
-            self.operator, k, which, tolerance=tolerance, chance=self.chance, memory_budget=_MEMORY
-        )
+        found = ls.curvature.eigenpairs(self.operator, k, which, tolerance=tolerance, chance=self.chance)
         row = self.operator.size * self.operator.dtype.itemsize
-        self.stored = (min(_MEMORY // row, found.products) + k) * row
+        self.stored = (min(rows_within(self.operator, k, None), found.products) + k) * row
         return found.values
 
     def trace(self, probes: int) -> float:
