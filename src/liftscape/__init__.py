@@ -13,6 +13,7 @@ _HOME = {
     "CriticalSearch": "critical",
     "Embedding": "embedding",
     "EmpiricalRisk": "risk",
+    "Ensemble": "training",
     "Fold": "folding",
     "Inspection": "inspection",
     "LiftedManifold": "embedding",
@@ -32,6 +33,7 @@ _HOME = {
     "plant_critical_point": "critical",
     "save_embedded": "embedding",
     "split": "embedding",
+    "train_ensemble": "training",
 }
 _ROOMS = ("checks", "curvature", "data", "nets", "report")
 
