@@ -7,8 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from liftscape.embedding import Embedding
-from liftscape.folding._runs import Run, find_runs
-from liftscape.linearity import Occupancy, model_and_inputs, piece_occupancy
+from liftscape.linearity import Occupancy, Run, find_runs, model_and_inputs, piece_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome, SiteError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with

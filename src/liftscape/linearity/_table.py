@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._occupancy import Occupancy, piece_occupancy
+from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -24,6 +26,9 @@ class LinearityRow(Outcome):
         min_correlation: smallest |ρ| of pre- and post-activation over neurons that are not constant.
         margin: smallest distance of an occupied neuron to an end of its piece.
         exactly_linear: whether one piece holds each neuron; the test, where the correlation is only evidence.
+        r2: of the best affine map from what reaches the layer to the next pre-activation, the test for removal, since
+            neurons may make up for each other; NaN where no affine map of one input and one reader is around it.
+        loss_change: R with that map in the layer's place, minus R; NaN without a risk or without the map.
     """
 
     name: str
@@ -33,6 +38,8 @@ class LinearityRow(Outcome):
     min_correlation: float
     margin: float
     exactly_linear: bool
+    r2: float
+    loss_change: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class LinearityTable(Outcome):
 def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> LinearityTable:
     """Measure how linear each layer is on S, in one streaming pass with float64 accumulators.
 
-    A layer is exactly linear if each of its neurons stays on one affine piece for all samples; then it folds away.
+    A layer is exactly linear if each of its neurons stays on one affine piece for all samples; then it folds away. With
+    a risk each layer is also replaced by the affine map that fits it best, one at a time, and the loss compared.
 
     Source: Bai et al. 2022 (arXiv 2205.13283), layer linearization; theory 4.
 
@@ -67,7 +75,17 @@ def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = No
         False
     """
     model, source = model_and_inputs(model_or_risk, inputs)
-    return LinearityTable(tuple(_row(occupancy) for occupancy in piece_occupancy(model, source)))
+    runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None}
+    fits = fit_runs(model, list(runs.values()), source)
+    changes = {name: float("nan") for name in runs}
+    if isinstance(model_or_risk, EmpiricalRisk):
+        changes = {name: _loss_change(model_or_risk, run, fits[name]) for name, run in runs.items()}
+    return LinearityTable(tuple(_row(own, fits, changes) for own in piece_occupancy(model, source)))
+
+
+def _loss_change(risk: EmpiricalRisk, run: Run, fit: AffineFit) -> float:
+    """Return by how much R changes when an affine map stands in for a layer."""
+    return float(risk.with_model(replace_run(risk.model, run, fit)).value() - risk.value())
 
 
 def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
@@ -85,7 +103,7 @@ def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) ->
     return model_or_risk, inputs
 
 
-def _row(occupancy: Occupancy) -> LinearityRow:
+def _row(occupancy: Occupancy, fits: dict[str, AffineFit], changes: dict[str, float]) -> LinearityRow:
     """Summarise one layer."""
     known = occupancy.correlation[~occupancy.correlation.isnan()]
     margins = occupancy.margin[~occupancy.margin.isnan()]
@@ -97,4 +115,6 @@ def _row(occupancy: Occupancy) -> LinearityRow:
         float(known.min()) if len(known) else float("nan"),
         float(margins.min()) if len(margins) else float("nan"),
         occupancy.exactly_linear,
+        fits[occupancy.name].r2 if occupancy.name in fits else float("nan"),
+        changes.get(occupancy.name, float("nan")),
     )

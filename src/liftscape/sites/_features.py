@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
 
-__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_outputs"]
+__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_outputs", "stream_pairs"]
 
 
 def iterate_inputs(inputs: Any) -> Iterator[Any]:
@@ -104,6 +104,56 @@ def stream_outputs(
     _stream(model, names, inputs, receive, outputs=True)
 
 
+def stream_pairs(
+    model: nn.Module,
+    pairs: Sequence[tuple[str, str]],
+    inputs: Any,
+    receive: Callable[[tuple[str, str], Float[Tensor, "rows d"], Float[Tensor, "rows m"]], None],
+) -> None:
+    """Hand what reaches a first module and what leaves a last one to a receiver, call by call, over all batches.
+
+    Args:
+        model: any module; it is left as it was.
+        pairs: names of modules, the first called before the last.
+        inputs: as for :func:`iterate_inputs`.
+        receive: called with the pair, the features and the outputs as rows.
+
+    Raises:
+        SiteError: if a last module is never called after its first one.
+    """
+    held: dict[str, Tensor] = {}
+    seen: set[tuple[str, str]] = set()
+
+    def leave(last: str, output: Tensor) -> None:
+        for pair in pairs:
+            if pair[1] == last and pair[0] in held:
+                seen.add(pair)
+                receive(pair, held[pair[0]], _rows(output))
+
+    def enter(first: str) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, args: held.update({first: _rows(args[0]).clone()})
+
+    def exit_from(last: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _args, output: leave(last, output)
+
+    with ExitStack() as stack, torch.no_grad():
+        for first in {pair[0] for pair in pairs}:
+            stack.callback(model.get_submodule(first).register_forward_pre_hook(enter(first)).remove)
+        for last in {pair[1] for pair in pairs}:
+            stack.callback(model.get_submodule(last).register_forward_hook(exit_from(last)).remove)
+        for batch in iterate_inputs(inputs):
+            held.clear()
+            call_model(model, trainable_parameters(model), batch)
+    for pair in pairs:
+        if pair not in seen:
+            raise SiteError(f"module '{pair[1]}' is never called after '{pair[0]}' on these inputs.")
+
+
+def _rows(tensor: Tensor) -> Float[Tensor, "rows features"]:
+    """Return features as rows, outside the graph."""
+    return tensor.detach().reshape(-1, tensor.shape[-1])
+
+
 def _stream(
     model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Tensor], None], outputs: bool
 ) -> None:
@@ -112,7 +162,7 @@ def _stream(
 
     def take(name: str, tensor: Tensor) -> None:
         seen.add(name)
-        receive(name, tensor.detach().reshape(-1, tensor.shape[-1]))
+        receive(name, _rows(tensor))
 
     def listen(name: str) -> RemovableHandle:
         module = model.get_submodule(name)

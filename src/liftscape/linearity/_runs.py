@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from liftscape.linearity import activation_modules
+from liftscape.linearity._occupancy import activation_modules
 from liftscape.sites import Event, Trace, first_batch, trace_call
 
 __all__ = ["Run", "find_runs"]
