@@ -1,11 +1,9 @@
 """The settings of the embedding-principle study, read from TOML without importing torch."""
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, get_args
+
+from liftscape.studies.settings import read_settings
 
 __all__ = [
     "EmbeddingPrincipleConfig",
@@ -156,36 +154,4 @@ def load_config(path: Path | None = None) -> EmbeddingPrincipleConfig:
         >>> load_config().search.networks
         ((3, 1, 1), (3, 2, 1))
     """
-    path = _COMMITTED if path is None else path
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        refusal = _refusal(f"the settings of the study cannot be read from {path}: {error}.")
-        raise refusal from error
-    return _typed(EmbeddingPrincipleConfig, given, path.name)
-
-
-def _typed(wanted: Any, given: Any, where: str) -> Any:
-    """Return TOML values as the dataclass, tuple or scalar that is wanted."""
-    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted) and isinstance(given, dict):
-        fields = {field.name: field.type for field in dataclasses.fields(wanted)}
-        if fields.keys() != given.keys():
-            raise _refusal(
-                f"{where} must hold exactly the settings {', '.join(fields)}, but "
-                f"{', '.join(sorted(fields.keys() ^ given.keys()))} are missing or unknown."
-            )
-        return wanted(**{name: _typed(kind, given[name], f"{where}: {name}") for name, kind in fields.items()})
-    if isinstance(wanted, GenericAlias) and isinstance(given, list):
-        return tuple(_typed(get_args(wanted)[0], entry, where) for entry in given)
-    if wanted is float and type(given) is int:
-        return float(given)
-    if type(given) is not wanted:
-        raise _refusal(f"{where} must be of type {wanted}, but {given!r} was given.")
-    return given
-
-
-def _refusal(sentence: str) -> Exception:
-    """Return the error; its home imports torch, which reading settings must not need."""
-    from liftscape.outcomes import LoadError
-
-    return LoadError(sentence)
+    return read_settings(EmbeddingPrincipleConfig, _COMMITTED if path is None else path)
