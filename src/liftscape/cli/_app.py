@@ -11,6 +11,7 @@ from liftscape.cli._demo import demo
 from liftscape.cli._fold import fold
 from liftscape.cli._inspect import inspect
 from liftscape.cli._lift import lift
+from liftscape.cli._study import study
 
 __all__ = ["app", "run"]
 
@@ -22,7 +23,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-for _command in (demo, inspect, certify, lift, fold):
+for _command in (demo, study, inspect, certify, lift, fold):
     app.command(_command)
 
 

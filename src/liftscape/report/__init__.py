@@ -4,9 +4,11 @@ from liftscape.report._demo import render_demo_page, write_demo_report
 from liftscape.report._inspection import layer_rows, reading_rows, write_inspection_report
 from liftscape.report._landscape import plot_slice, plot_surface
 from liftscape.report._page import check_folder
+from liftscape.report._study import claim_rows, write_studies_report, write_study_report
 
 __all__ = [
     "check_folder",
+    "claim_rows",
     "layer_rows",
     "plot_slice",
     "plot_surface",
@@ -14,4 +16,6 @@ __all__ = [
     "render_demo_page",
     "write_demo_report",
     "write_inspection_report",
+    "write_studies_report",
+    "write_study_report",
 ]
