@@ -15,11 +15,12 @@ from liftscape.risk import EmpiricalRisk
 __all__ = ["OneSided", "one_sided_descent"]
 
 # Gradients are taken this far from θ, relative to 1 + |θ|, so that every side of a kink is met.
-_RADIUS = 1e-6
+_RADIUS = 1e-8
 _DRAWS = 48
 _TURNS = 6
 _CELLS = 4
-_SLOPE_STEPS = (1e-3, 1e-4, 1e-5)
+# Steps along a slope, at most as long as makes the curvature undo a quarter of it.
+_LONGEST, _SHARES = 1e-3, (1.0, 1e-1, 1e-2)
 _CURVATURE_STEPS = (1e-2, 3e-3, 1e-3)
 
 
@@ -145,9 +146,17 @@ class _Sides:
 
     def falls(self, rate: float, direction: Tensor, kind: str) -> bool:
         """Tell whether R falls along the half-line by at least a quarter of the prediction at every step."""
-        for step in _SLOPE_STEPS if kind == "slope" else _CURVATURE_STEPS:
+        steps = self._slope_steps(rate, direction) if kind == "slope" else _CURVATURE_STEPS
+        for step in steps:
             predicted = rate * step if kind == "slope" else rate * step**2 / 2
             change = float(self.risk.value(self.risk.unflatten(self.theta + step * direction))) - self.value
             if not change < predicted / 4 or -predicted / 4 < 1e3 * torch.finfo(self.theta.dtype).eps * abs(self.value):
                 return False
         return True
+
+    def _slope_steps(self, rate: float, direction: Tensor) -> tuple[float, ...]:
+        """Return steps along which the slope outweighs the curvature on that side."""
+        there = self.risk.hessian(self.risk.unflatten(self.theta + self.radius * direction))
+        curvature = abs(float(direction @ (there @ direction)))
+        longest = min(_LONGEST, -rate / (2 * curvature)) if curvature > 0 else _LONGEST
+        return tuple(share * longest for share in _SHARES)
