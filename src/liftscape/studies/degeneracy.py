@@ -1,6 +1,7 @@
 """Inertia and dimension of lifted critical points: predicted, then measured."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import product
 from typing import Any, Literal
 
@@ -61,6 +62,8 @@ def run_task(config: Settings, task: str) -> list[dict[str, Any]]:
     return rows
 
 
+# Planting takes most of a task's time, and tasks share their points; nothing changes these.
+@cache
 def _planted(
     config: Settings, deficient: str | None, kind: Literal["minimum", "saddle"], seed: int
 ) -> tuple[EmpiricalRisk, Tensor] | str:

@@ -112,9 +112,9 @@ def build_case(config: Settings, name: str, seed: int) -> Case:
 
 
 def _onto_the_kink(shallow: EmpiricalRisk, model: nn.Module, pieces: Any, inputs: Tensor, down: bool) -> str:
-    """Move an inserted neuron's bias until its nearest sample lies on its kink, at the same outputs; predict the kind."""
+    """Move an inserted neuron's bias until its nearest sample lies on its kink, keep outputs, predict the kind."""
     # Beyond the kink u is larger than on the affine piece, by |λ − λ_other||δt| and for that sample alone, so that R
-    # falls to first order iff (Bᵀe)_j < 0 there. Of the neurons one is taken where it does, or does not, if there is one.
+    # falls to first order iff (Bᵀe)_j < 0 there. A neuron is taken where it does, or does not, if there is one.
     first, last = _block(model)
     with torch.no_grad():
         features = _features(shallow, inputs)
