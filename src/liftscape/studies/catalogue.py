@@ -13,6 +13,7 @@ __all__ = ["STUDIES", "settings_file", "study_module"]
 STUDIES = {
     "degeneracy": "Are inertia and dimension of lifted critical points those that the theory predicts?",
     "strict-saddle": "When does a lifted local minimum become a strict saddle, and can training leave it?",
+    "depth-dynamics": "Do deep networks on their way stay at critical points of shallower ones?",
 }
 
 
