@@ -230,8 +230,8 @@ def _curves(config: Settings, row: Row) -> Chart:
         "gradient step",
         "training loss (mean squared error)",
         tuple(series),
-        f"Training losses of {len(row['curves'])} of {config.seeds} networks and the median of all; dashed, the critical "
-        "values of shallower networks that plateaus matched most often.",
+        f"Training losses of {len(row['curves'])} of {config.seeds} networks and the median of all; dashed, the "
+        "critical values of shallower networks that plateaus matched most often.",
         log_y=True,
     )
 
@@ -255,6 +255,6 @@ def _shares(rows: Sequence[Row]) -> Chart:
         "hidden layers of the trained network",
         "share of the plateaus before the end",
         tuple(series),
-        "Bold: matched in loss and outputs, with two standard errors. Faint: what levels drawn at random would match in "
-        "loss alone.",
+        "Bold: matched in loss and outputs, with two standard errors. Faint: what levels drawn at random would match "
+        "in loss alone.",
     )
