@@ -18,6 +18,7 @@ _HOME = {
     "Inspection": "inspection",
     "LiftedManifold": "embedding",
     "LiftscapeError": "outcomes",
+    "Monitor": "training",
     "add_null_neuron": "embedding",
     "affine_pieces": "activations",
     "approximate_lift": "embedding",

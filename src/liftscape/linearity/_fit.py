@@ -24,7 +24,7 @@ class AffineFit:
     Attributes:
         weight: Ŵ, (m, d), of smallest norm where features are dependent.
         bias: b̂, (m,).
-        r2: 1 − Σ‖z − ẑ‖² / Σ‖z − z̄‖²; NaN where z is constant.
+        r2: 1 − Σ‖z − ẑ‖² / Σ‖z − z̄‖²; NaN where z is constant, and throughout where features are not finite.
     """
 
     weight: Float[Tensor, "m d"]
@@ -59,6 +59,9 @@ class _Moments:
         """Solve the normal equations."""
         d = self._inputs
         hh, hz, zz = self._squares[:d, :d], self._squares[:d, d:], self._squares[d:, d:].diagonal()
+        if not bool(torch.isfinite(self._squares).all()):
+            nothing = self._squares.new_full((len(zz), d), float("nan"))
+            return AffineFit(nothing, nothing[:, 0], float("nan"))
         weight = (torch.linalg.pinv(hh, rtol=_RANK, hermitian=True) @ hz).T
         left = zz - 2 * (weight * hz.T).sum(dim=1) + ((weight @ hh) * weight).sum(dim=1)
         total = float(zz.sum())

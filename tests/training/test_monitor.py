@@ -1,0 +1,84 @@
+"""A monitor follows the extreme curvature of a network in training, and leaves the training as it is."""
+
+import pytest
+import torch
+from torch import nn
+
+import liftscape as ls
+from liftscape.training import Monitor, Reading
+
+F64 = torch.float64
+
+
+def risk() -> ls.EmpiricalRisk:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 4, generator=generator, dtype=F64)
+    return ls.EmpiricalRisk(ls.nets.mlp((4, 12, 8, 1), "tanh", generator=generator), "mse", (x, x[:, :1].sin()))
+
+
+def test_a_network_that_stands_still_gives_its_extreme_eigenvalues() -> None:
+    watched = risk()
+    monitor = Monitor(watched, probe=60)
+    for step in range(60):
+        last = monitor.record(step)
+    values = torch.linalg.eigvalsh(watched.hessian().to_dense())
+    assert last.highest == pytest.approx(float(values[-1]), rel=1e-6)
+    assert last.lowest == pytest.approx(float(values[0]), rel=1e-2)
+    assert float((values - last.lowest).abs().min()) <= last.lowest_bound + 1e-12
+    assert all(reading.highest <= float(values[-1]) + 1e-12 for reading in monitor.readings)
+    assert all(reading.lowest >= float(values[0]) - 1e-12 for reading in monitor.readings)
+
+
+def test_four_products_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = Monitor(risk())
+    columns = []
+    multiply = ls.curvature.Hessian.multiply
+
+    def counted(self, block):
+        columns.append(block.shape[1])
+        return multiply(self, block)
+
+    monkeypatch.setattr(ls.curvature.Hessian, "multiply", counted)
+    monitor.record(0)
+    assert sum(columns) == 4
+
+
+def trained(watch: bool) -> tuple[nn.Module, list[Reading]]:
+    """Train with and without a monitor."""
+    watched = risk()
+    x, y = next(iter(watched.batches))
+    monitor = Monitor(watched, probe=30)
+    rule = torch.optim.SGD(watched.model.parameters(), lr=0.1, momentum=0.9)
+    torch.manual_seed(3)
+    for step in range(60):
+        index = torch.randperm(60)[:20]
+        if watch and step % 20 == 0:
+            monitor.record(step)
+        rule.zero_grad()
+        nn.functional.mse_loss(watched.model(x[index]), y[index]).backward()
+        rule.step()
+    return watched.model, monitor.readings
+
+
+def test_training_takes_the_same_course_with_and_without() -> None:
+    (alone, nothing), (watched, readings) = trained(watch=False), trained(watch=True)
+    assert nothing == []
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), watched.parameters(), strict=True))
+    assert [reading.step for reading in readings] == [0, 20, 40]
+    assert readings[0].value > readings[-1].value
+    assert [row.name for row in readings[0].layers] == ["1", "3"]
+
+
+def test_a_network_that_overflows_has_no_curvature() -> None:
+    watched = risk()
+    monitor = Monitor(watched)
+    with torch.no_grad():
+        watched.model[0].weight.fill_(float("nan"))
+    reading = monitor.record(0)
+    assert reading.highest != reading.highest
+    assert reading.value != reading.value
+
+
+def test_a_probe_of_one_sample_is_refused() -> None:
+    with pytest.raises(ls.LiftscapeError, match="at least 2 samples, but probe is 1"):
+        Monitor(risk(), probe=1)
