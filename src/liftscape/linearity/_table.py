@@ -53,7 +53,9 @@ class LinearityTable(Outcome):
     rows: tuple[LinearityRow, ...]
 
 
-def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> LinearityTable:
+def layer_linearity(
+    model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_maps: bool = True
+) -> LinearityTable:
     """Measure how linear each layer is on S, in one streaming pass with float64 accumulators.
 
     A layer is exactly linear if each of its neurons stays on one affine piece for all samples; then it folds away. With
@@ -64,6 +66,7 @@ def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = No
     Args:
         model_or_risk: any module, or a risk, whose data are used when no inputs are given.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches.
+        affine_maps: whether the affine maps that fit best are looked for; without, r2 and loss_change are NaN.
 
     Returns:
         The table.
@@ -75,7 +78,7 @@ def layer_linearity(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = No
         False
     """
     model, source = model_and_inputs(model_or_risk, inputs)
-    runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None}
+    runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None} if affine_maps else {}
     fits = fit_runs(model, list(runs.values()), source)
     changes = {name: float("nan") for name in runs}
     if isinstance(model_or_risk, EmpiricalRisk):

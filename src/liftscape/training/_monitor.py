@@ -27,7 +27,7 @@ class Reading(Outcome):
         highest_bound: an eigenvalue lies within this of it.
         lowest: the smallest Ritz value; the smallest eigenvalue is not above it.
         lowest_bound: an eigenvalue lies within this of it.
-        layers: how linear each activation is on the probe.
+        layers: how linear each activation is on the probe, without the affine maps that fit best.
     """
 
     step: int
@@ -87,7 +87,8 @@ class Monitor:
             The reading; NaN where the risk or its derivatives are not finite.
         """
         value, gradient = float(self.risk.value()), self.risk.gradient()
-        layers = layer_linearity(self.risk.model, self._data[0]).rows
+        # The affine maps would cost as much again.
+        layers = layer_linearity(self.risk.model, self._data[0], affine_maps=False).rows
         ends = self._ends() if bool(torch.isfinite(gradient).all()) else ((float("nan"), float("inf")),) * 2
         (lowest, below), (highest, above) = ends
         reading = Reading(step, value, float(gradient.norm()), highest, above, lowest, below, layers)
