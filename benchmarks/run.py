@@ -39,7 +39,7 @@ _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-_LIMIT_SECONDS = {"quick": 120, "full": 600, "long": 7200}
+_LIMIT_SECONDS = {"quick": 120, "full": 600, "long": 1800}
 
 
 def environment() -> dict[str, Any]:

@@ -10,25 +10,29 @@ from torch import Tensor
 
 from benchmarks.peers.base import Peer, split
 
-__all__ = ["Adapter", "lanczos"]
+__all__ = ["Adapter", "lanczos", "lanczos_coefficients"]
 
 
-def lanczos(product, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Return nodes and weights of Gauss quadrature, by Lanczos with full reorthogonalisation one vector at a time."""
+def lanczos_coefficients(product, start: Tensor, steps: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return α and β of Lanczos with full reorthogonalisation one vector at a time, and the vectors."""
     basis = [start / start.norm()]
     alphas, betas = [], []
-    for step in range(steps):
+    for _ in range(steps):
         w = product(basis[-1])
         alphas.append(float(w @ basis[-1]))
         for _ in range(2):
             for q in basis:
                 w -= (q @ w) * q
-        if step < steps - 1:
-            betas.append(float(w.norm()))
-            basis.append(w / betas[-1])
-    off = torch.tensor(betas, dtype=torch.float64)
-    matrix = torch.diag(torch.tensor(alphas, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
-    nodes, vectors = torch.linalg.eigh(matrix)
+        betas.append(float(w.norm()))
+        basis.append(w / betas[-1])
+    return torch.tensor(alphas, dtype=torch.float64), torch.tensor(betas, dtype=torch.float64), basis
+
+
+def lanczos(product, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of Gauss quadrature."""
+    alphas, betas, _ = lanczos_coefficients(product, start, steps)
+    off = betas[:-1]
+    nodes, vectors = torch.linalg.eigh(torch.diag(alphas) + torch.diag(off, 1) + torch.diag(off, -1))
     return nodes, vectors[0] ** 2
 
 
