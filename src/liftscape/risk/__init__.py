@@ -7,13 +7,13 @@ from liftscape.risk._call import (
     check_deterministic,
     check_real,
     copy_model,
-    trainable_parameters,
 )
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
+from liftscape.risk._parameters import trainable_parameters
 from liftscape.risk._point import Point
 from liftscape.risk._risk import EmpiricalRisk
 

@@ -15,6 +15,7 @@ from liftscape.outcomes import DataError, ModelError
 from liftscape.risk._batches import Batches
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors, named_tensors
+from liftscape.risk._parameters import trainable_parameters
 
 __all__ = [
     "call_model",
@@ -23,24 +24,7 @@ __all__ = [
     "check_model",
     "check_real",
     "copy_model",
-    "trainable_parameters",
 ]
-
-
-def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """Return θ: the parameters that require a gradient, tied ones once, in the order of the module tree.
-
-    Args:
-        model: any module.
-
-    Returns:
-        The live tensors, detached, by name.
-
-    Example:
-        >>> list(trainable_parameters(nn.Linear(2, 1)))
-        ['weight', 'bias']
-    """
-    return {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
 def call_model(

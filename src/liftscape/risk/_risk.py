@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from liftscape.outcomes import ModelError
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
-from liftscape.risk._call import call_model, check_model, copy_model, trainable_parameters
+from liftscape.risk._call import call_model, check_model, copy_model
 from liftscape.risk._graph_operator import Plan, explained
 from liftscape.risk._hessian import GradientGraph, Hessian, flatten, gradient_of, unflatten
 from liftscape.risk._loss import Loss, as_loss, check_loss
 from liftscape.risk._memory import GraphCost, measure_cost, plan_products
 from liftscape.risk._outputs import output_tensor
+from liftscape.risk._parameters import fitting, trainable_parameters
 from liftscape.risk._point import Point, hold
 from liftscape.risk._second_derivative import explain_derivative, refuse_hidden
 
@@ -260,15 +260,4 @@ class EmpiricalRisk:
 
     def _check(self, params: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """Return θ in the model's order, or raise if names or shapes do not fit."""
-        own = self.parameters
-        if params is None:
-            return own
-        given = {name: tuple(tensor.shape) for name, tensor in params.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        if given != wanted:
-            differing = sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name))
-            raise ModelError(
-                f"params must hold the model's trainable parameters by name, but {', '.join(differing)} differ: "
-                f"given {[given.get(name) for name in differing]}, wanted {[wanted.get(name) for name in differing]}."
-            )
-        return {name: params[name] for name in own}
+        return self.parameters if params is None else fitting(params, self.parameters)

@@ -1,6 +1,6 @@
 """Training many networks of one architecture at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal, final
@@ -8,18 +8,15 @@ from typing import Literal, final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from liftscape.outcomes import LiftscapeError, ModelError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.training._rules import Rule, make_rule
-from liftscape.training._stack import initial_model, minibatches, per_network, stack_models
+from liftscape.training._rules import make_rule
+from liftscape.training._run import Loss, Progress, Run
+from liftscape.training._stack import initial_model, minibatches, per_network
 
 __all__ = ["Ensemble", "train_ensemble"]
-
-Progress = Callable[[int, int], None]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 # The checks of named losses read numbers off the data, which no vectorised pass can do; they are made beforehand.
 _NAMED: dict[str, Loss] = {"mse": functional.mse_loss, "cross_entropy": functional.cross_entropy}
@@ -151,7 +148,7 @@ def train_ensemble(
         models = [initial_model(make_model, s, c) for s, c in zip(seeds[members], scales[members], strict=True)]
         rule = make_rule(optimizer, torch.tensor(rates[members], dtype=torch.float64), momentum)
         orders = None if batch_size is None else [minibatches(samples, batch_size, s) for s in seeds[members]]
-        run = _Run(function, data, models, rule, orders)
+        run = Run(function, data, models, rule, orders)
         parts.append(run.train(steps, recorded, snapshots, _counted(progress, begin // size, -(-starts // size))))
     theta, constants, losses, kept = (list(each) for each in zip(*parts, strict=True))
     return Ensemble(
@@ -165,82 +162,6 @@ def train_ensemble(
         tuple(scales),
         tuple(rates),
     )
-
-
-class _Run:
-    """Some of the networks on their way."""
-
-    def __init__(
-        self,
-        loss: Loss,
-        data: tuple[Tensor, Tensor],
-        models: Sequence[nn.Module],
-        rule: Rule,
-        orders: Sequence[Iterator[Tensor]] | None,
-    ) -> None:
-        self._model, self._loss, self._rule, self._orders = models[0], loss, rule, orders
-        self._inputs, self._targets = data
-        self._theta, self._constants = stack_models(models)
-        for tensor in self._theta.values():
-            tensor.requires_grad_()
-
-    def train(
-        self, steps: int, recorded: Sequence[int], snapshots: Sequence[int], advance: Progress
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, dict[int, dict[str, Tensor]]]:
-        """Take all steps; return parameters, constants, recorded losses and snapshots."""
-        losses, kept, leaves = [], {}, list(self._theta.values())
-        wanted, frozen = set(recorded), set(snapshots)
-        for step in range(steps + 1):
-            if step in frozen:
-                kept[step] = {name: tensor.detach().clone() for name, tensor in self._theta.items()}
-            # On all data the risk before a step is there anyway.
-            if step in wanted and (self._orders is not None or step == steps):
-                losses.append(self._evaluate())
-            if step == steps:
-                break
-            values = self._losses()
-            if step in wanted and self._orders is None:
-                losses.append(values.detach())
-            gradients = torch.autograd.grad(values.sum(), leaves)
-            with torch.no_grad():
-                self._rule.step(self._theta, dict(zip(self._theta, gradients, strict=True)))
-            advance(step + 1, steps)
-        return (
-            {name: tensor.detach() for name, tensor in self._theta.items()},
-            self._constants,
-            torch.stack(losses, dim=1),
-            kept,
-        )
-
-    def _losses(self) -> Float[Tensor, " K"]:
-        """Return every network's loss on what it sees next."""
-        if self._orders is None:
-            return self._values(self._inputs, self._targets)
-        index = torch.stack([next(order) for order in self._orders])
-        return self._values(self._inputs[index], self._targets[index], own=True)
-
-    def _values(self, inputs: Tensor, targets: Tensor, own: bool = False) -> Float[Tensor, " K"]:
-        """Return every network's loss, on common data or on each network's own."""
-
-        def value(theta: dict[str, Tensor], constants: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return self._loss(functional_call(self._model, (theta, constants), (x,)), y)
-
-        axis = 0 if own else None
-        try:
-            return vmap(value, in_dims=(0, 0, axis, axis))(self._theta, self._constants, inputs, targets)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{type(self._model).__name__} cannot be trained in an ensemble, since torch cannot vectorise it "
-                f"({' '.join(str(error).split())[:200]}); train its copies one by one."
-            ) from error
-
-    def _evaluate(self) -> Float[Tensor, " K"]:
-        """Return every network's risk on all data, without a trace in its buffers."""
-        held = {name: tensor.clone() for name, tensor in self._constants.items()}
-        with torch.no_grad():
-            values = self._values(self._inputs, self._targets)
-        self._constants = held
-        return values
 
 
 def _check(starts: int, steps: int, batch_size: int | None, samples: int, chunk: int | None) -> None:

@@ -1,0 +1,49 @@
+"""The trainable parameters θ of a module, and others that fit it."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from liftscape.outcomes import ModelError
+
+__all__ = ["fitting", "trainable_parameters"]
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Return θ: the parameters that require a gradient, tied ones once, in the order of the module tree.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The live tensors, detached, by name.
+
+    Example:
+        >>> list(trainable_parameters(nn.Linear(2, 1)))
+        ['weight', 'bias']
+    """
+    return {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def fitting(params: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters in the order of a model's own.
+
+    Args:
+        params: θ by name.
+        own: the model's.
+
+    Returns:
+        The same θ.
+
+    Raises:
+        ModelError: if names or shapes do not fit.
+    """
+    given = {name: tuple(tensor.shape) for name, tensor in params.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if given != wanted:
+        differing = sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name))
+        raise ModelError(
+            f"params must hold the model's trainable parameters by name, but {', '.join(differing)} differ: "
+            f"given {[given.get(name) for name in differing]}, wanted {[wanted.get(name) for name in differing]}."
+        )
+    return {name: params[name] for name in own}
