@@ -12,7 +12,7 @@ from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
 from liftscape.studies.findings import Findings
 
-__all__ = ["claim_rows", "write_studies_report", "write_study_report"]
+__all__ = ["claim_rows", "claims_as_markdown", "write_studies_report", "write_study_report"]
 
 
 def write_study_report(findings: Findings, out: Path) -> Path:
@@ -84,6 +84,24 @@ def claim_rows(findings: Findings, with_study: bool = False) -> list[dict[str, A
         for claim in findings.claims
     ]
     return [{"study": findings.study, **row} if with_study else row for row in rows]
+
+
+def claims_as_markdown(results: Sequence[Path]) -> str:
+    """Return the claims of written studies as a table in Markdown.
+
+    Args:
+        results: files ``result.json`` of study reports.
+
+    Returns:
+        The table, a line for each claim.
+    """
+    lines = ["| study | claim | seen | verdict |", "|---|---|---|---|"]
+    for path in results:
+        for study in json.loads(path.read_text(encoding="utf-8"))["studies"]:
+            for claim in study["claims"]:
+                cells = (study["study"], claim["statement"], claim["seen"], f"**{claim['verdict']}**")
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def _json(several: Sequence[Findings]) -> str:
