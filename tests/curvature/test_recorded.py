@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 from tests.curvature.spectra import F64, rotated
 
 import liftscape as ls
-from liftscape.curvature import block_curvature, diagonal, eigenpairs, partial_inertia, trace
+from liftscape.curvature import block_curvature, diagonal, eigenpairs, partial_inertia, slice_1d, slice_2d, trace
 from liftscape.outcomes import from_plain
 from liftscape.risk import SymmetricOperator, as_operator
 
@@ -114,3 +114,32 @@ def test_a_large_certificate_resumes(tmp_path: Path) -> None:
     with pytest.raises(KillError):
         ls.certify(risk, max_parameters=10, progress=kill, checkpoint=tmp_path)
     assert ls.certify(risk, max_parameters=10, checkpoint=tmp_path).to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize("plane", [False, True])
+def test_a_slice_resumes_with_the_values_that_it_has(tmp_path: Path, plane: bool) -> None:
+    model = ls.nets.mlp((3, 5, 1), "tanh", dtype=F64)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    risk = ls.EmpiricalRisk(model, "mse", (x, x[:, :1]))
+    u, v = torch.eye(risk.size, dtype=F64)[:2]
+
+    def run(**options: object) -> torch.Tensor:
+        return (
+            slice_2d(risk, u, v, points=4, **options).values
+            if plane
+            else slice_1d(risk, u, points=16, **options).values
+        )
+
+    def kill(done: int, _: int) -> None:
+        if done == 7:
+            raise KillError
+
+    with pytest.raises(KillError):
+        run(progress=kill, checkpoint=tmp_path)
+    record = tmp_path / "values.bin"
+    assert record.stat().st_size == 56
+    record.write_bytes(record.read_bytes()[:-3])
+    assert torch.equal(run(checkpoint=tmp_path), run())
+    assert record.stat().st_size == 128
+    with pytest.raises(ls.LiftscapeError, match="checkpoint of other work"):
+        slice_1d(risk, v, points=16, checkpoint=tmp_path)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._directions import check_direction
+from liftscape.curvature._evaluations import evaluate
 from liftscape.curvature._saved import read_record, write_record
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
@@ -112,6 +113,7 @@ def slice_1d(
     points: int = 41,
     center: "Mapping[str, Tensor] | Tensor | None" = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Slice:
     """Evaluate R(θ + a·u) for evenly spaced a.
 
@@ -127,6 +129,7 @@ def slice_1d(
         points: how many a; an odd number on a symmetric range has a = 0 exactly.
         center: θ by name or as (M,); the model's own when None.
         progress: called with (points done, points in all).
+        checkpoint: a folder in which values are recorded, so that the work resumes there after a kill.
 
     Returns:
         The slice.
@@ -144,11 +147,8 @@ def slice_1d(
     """
     theta, u = _center(risk, center), _direction(risk, direction)
     grid = _grid(radius, points)
-    values = torch.empty(points, dtype=torch.float64)
-    for index, a in enumerate(grid.tolist()):
-        values[index] = risk.value(risk.unflatten(theta + a * u))
-        if progress is not None:
-            progress(index + 1, points)
+    line = (theta + a * u for a in grid.tolist())
+    values = evaluate(risk, line, points, [theta, u, grid], progress, checkpoint)
     return Slice(grid, values, float(u.norm()))
 
 
@@ -162,6 +162,7 @@ def slice_2d(
     points: int = 21,
     center: "Mapping[str, Tensor] | Tensor | None" = None,
     progress: Progress | None = None,
+    checkpoint: "Path | str | None" = None,
 ) -> Surface:
     """Evaluate R(θ + a·u + b·v) on a square grid of evenly spaced a and b.
 
@@ -178,6 +179,7 @@ def slice_2d(
         points: along each direction, so that its square is evaluated.
         center: θ by name or as (M,); the model's own when None.
         progress: called with (points done, points in all).
+        checkpoint: a folder in which values are recorded, so that the work resumes there after a kill.
 
     Returns:
         The surface.
@@ -201,14 +203,9 @@ def slice_2d(
             f"cosine {cosine:.6f}; draw another, or take slice_1d."
         )
     grids = _grid(radius, points), _grid(radius if second_radius is None else second_radius, points)
-    values = torch.empty(points, points, dtype=torch.float64)
-    for i, a in enumerate(grids[0].tolist()):
-        row = theta + a * u
-        for j, b in enumerate(grids[1].tolist()):
-            values[i, j] = risk.value(risk.unflatten(row + b * v))
-            if progress is not None:
-                progress(i * points + j + 1, points**2)
-    return Surface(grids[0], grids[1], values, norms, cosine)
+    plane = (row + b * v for row in (theta + a * u for a in grids[0].tolist()) for b in grids[1].tolist())
+    values = evaluate(risk, plane, points**2, [theta, u, v, *grids], progress, checkpoint)
+    return Surface(grids[0], grids[1], values.view(points, points), norms, cosine)
 
 
 def _center(risk: EmpiricalRisk, center: "Mapping[str, Tensor] | Tensor | None") -> Float[Tensor, " M"]:
