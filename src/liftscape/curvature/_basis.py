@@ -160,7 +160,7 @@ class Basis:
 
     def _project(self, block: Tensor, stop: int, coefficients: Tensor) -> Tensor:
         """Take the first rows out of a block in place, again where a pass cancels; return the norms left, (b,)."""
-        before = after = _norms(block)
+        before = after = self._norms(block)
         for _ in range(_PASSES if stop else 0):
             after = self._subtract(block, 0, stop, coefficients)
             if bool((after >= _KEPT * before).all()):
@@ -183,7 +183,15 @@ class Basis:
                     block[0, columns].addmv_(part.T, weights[0], alpha=-1)
                 else:
                     block[:, columns].addmm_(weights, part, alpha=-1)
-        return _norms(block)
+        return self._norms(block)
+
+    def _norms(self, block: Tensor) -> Tensor:
+        """Return the rows' norms in float64 on the CPU."""
+        # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding.
+        squares = [
+            torch.linalg.vector_norm(block[:, columns], dim=1).to(torch.float64).square() for columns in self._chunks(0)
+        ]
+        return torch.stack(squares).sum(dim=0).sqrt().cpu()
 
     def _chunks(self, rows: int) -> list[slice]:
         """Return slices of the columns: all of them on a GPU unless a copy of `rows` rows would be needed."""
@@ -196,8 +204,3 @@ class Basis:
 def _outer(rows: Tensor, block: Tensor) -> Tensor:
     """Return block @ rowsᵀ, by a matrix-vector product where the block is one vector."""
     return (rows @ block[0]).unsqueeze(0) if len(block) == 1 else block @ rows.T
-
-
-def _norms(block: Tensor) -> Tensor:
-    """Return the rows' norms in float64 on the CPU."""
-    return torch.linalg.vector_norm(block, dim=1).to("cpu", torch.float64)
