@@ -29,6 +29,7 @@ class Adapter(Peer):
         super().__init__(work)
         self.risk = ls.EmpiricalRisk(work.model, "cross_entropy", (work.inputs, work.targets))
         self.operator = self.risk.hessian()
+        self.operator.prepare()
 
     def product(self, vector: Tensor) -> Tensor:
         """Return H @ v."""
