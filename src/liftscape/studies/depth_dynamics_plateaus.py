@@ -62,6 +62,7 @@ def find_plateaus(losses: Float[Tensor, " T"], flat: float, length: int) -> list
         The plateaus, from left to right, disjoint.
 
     Example:
+        >>> import torch
         >>> find_plateaus(torch.tensor([9.0, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0]), 0.01, 3)
         [Plateau(first=1, last=3), Plateau(first=4, last=6)]
     """
