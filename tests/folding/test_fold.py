@@ -81,7 +81,7 @@ def test_what_is_read_elsewhere_or_is_nonlinear_stays() -> None:
 
 def test_refusals(generator: torch.Generator) -> None:
     inputs = torch.randn(20, 3, generator=generator, dtype=F64)
-    with pytest.raises(ls.LiftscapeError, match="are not activations between two Linear maps"):
+    with pytest.raises(ls.LiftscapeError, match="are not activations between two affine maps"):
         ls.fold(ls.nets.mlp((3, 3, 2)), inputs, at="7")
     with pytest.raises(ls.LiftscapeError, match="give inputs, or a risk"):
         ls.fold(ls.nets.mlp((3, 3, 2)))

@@ -1,13 +1,23 @@
-"""The exact fold: an activation that is linear on all samples leaves, and two affine maps become one."""
+"""Folds: an activation leaves, and two affine maps become one, exactly or as well as one map can."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
 
 from liftscape.embedding import Embedding
-from liftscape.linearity import Occupancy, Run, find_runs, model_and_inputs, piece_occupancy
+from liftscape.linearity import (
+    AFFINE,
+    Occupancy,
+    Run,
+    composition,
+    find_runs,
+    fit_runs,
+    model_and_inputs,
+    piece_occupancy,
+    replace_run,
+)
 from liftscape.outcomes import LiftscapeError, Outcome, SiteError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with
@@ -28,6 +38,7 @@ class FoldRow(Outcome):
         linear: neurons that one affine piece holds on all samples.
         dead: those among them on a piece with λ = 0.
         reason: one sentence.
+        r2: of the map that took the layer's place by least squares; NaN for an exact fold.
     """
 
     activation: str
@@ -38,6 +49,7 @@ class FoldRow(Outcome):
     linear: int
     dead: int
     reason: str
+    r2: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -63,26 +75,29 @@ def fold(
     model_or_risk: "nn.Module | EmpiricalRisk | Embedding",
     inputs: Any = None,
     at: str | Sequence[str] | None = None,
-    how: Literal["exact"] = "exact",
+    how: Literal["exact", "least_squares"] = "exact",
 ) -> Fold:
-    """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d.
+    """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
     Exact on S, and so on the convex hull of the features of S that reach the layer. Dead neurons leave into the bias.
+    Two convolutions become one where borders stay right. By least squares the named layers leave whatever they are, in
+    the order of the forward pass, each for the affine map from what reaches it to the next pre-activation that fits
+    best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖².
 
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
     Args:
         model_or_risk: a module, an embedding, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches, read once.
-        at: names of activations to fold; all that can be when None.
-        how: ``"exact"``.
+        at: names of activations to fold; all that can be when None, which least squares does not allow.
+        how: ``"exact"`` or ``"least_squares"``.
 
     Returns:
         The folded network; the given one is left as it was.
 
     Raises:
         LiftscapeError: if no inputs are given for a module, or another kind of fold is asked for.
-        SiteError: if a named activation is not between two affine maps.
+        SiteError: if a named activation is not between two affine maps, or least squares cannot replace them.
 
     Example:
         >>> import torch
@@ -93,8 +108,10 @@ def fold(
         >>> folded.removed, bool((folded.model[2].weight - net[2].weight).abs().max() < 1e-12)
         (('2.activation',), True)
     """
-    if how != "exact":
-        raise LiftscapeError(f"how must be 'exact', but {how!r} was given; other folds are not built yet.")
+    if how not in {"exact", "least_squares"}:
+        raise LiftscapeError(f"how must be 'exact' or 'least_squares', but {how!r} was given.")
+    if how == "least_squares" and at is None:
+        raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
     if source is None:
@@ -104,27 +121,62 @@ def fold(
     strangers = wanted - {run.activation for run in runs}
     if strangers:
         raise SiteError(
-            f"{sorted(strangers)} are not activations between two Linear maps; those are "
+            f"{sorted(strangers)} are not activations between two affine maps; those are "
             f"{[run.activation for run in runs]}."
         )
-    open_runs = [run.activation for run in runs if run.refusal is None and run.activation in wanted]
-    dtype = next(model.parameters()).dtype
-    occupancies = {own.name: own for own in piece_occupancy(model, source, open_runs, dtype)} if open_runs else {}
-    rows = tuple(_row(run, occupancies.get(run.activation)) for run in runs if run.activation in wanted)
+    chosen = [run for run in runs if run.activation in wanted]
+    if how == "least_squares":
+        folded, rows = _by_least_squares(model, chosen, source)
+    else:
+        folded, rows = _exactly(model, chosen, source)
+    count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
+    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
 
+
+def _exactly(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
+    """Fold the runs whose activations are linear on all samples."""
+    free = [run.activation for run in runs if run.refusal is None]
+    dtype = next(model.parameters()).dtype
+    occupancies = {own.name: own for own in piece_occupancy(model, source, free, dtype)} if free else {}
+    rows = [_row(run, occupancies.get(run.activation)) for run in runs]
     folded = copy_with(model, {})
     # A map that was folded lives on under the name of the run's last map, or of the block that held the whole run.
     home: dict[str, str] = {}
-    pending = [row for row in rows if row.folded]
+    pending = [place for place, row in enumerate(rows) if row.folded]
     while pending:
         # A run within one block goes first, so that an inserted block closes before its surroundings reach into it.
-        row = min(pending, key=lambda row: not _within_one_block(_live(home, row)))
-        pending.remove(row)
-        names = _live(home, row)
-        folded, now = _merge(folded, *names, occupancies[row.activation])
+        place = min(pending, key=lambda place: not _within_one_block(_live(home, rows[place])))
+        pending.remove(place)
+        names, own = _live(home, rows[place]), occupancies[rows[place].activation]
+        first, last = folded.get_submodule(names[0]), folded.get_submodule(names[2])
+        assert isinstance(first, AFFINE)
+        assert isinstance(last, AFFINE)
+        merged = composition(first, last, own.slope, own.intercept)
+        if isinstance(merged, str):
+            rows[place] = replace(rows[place], folded=False, reason=f"{merged}.")
+            continue
+        folded, now = _merge(folded, *names, merged)
         home |= {names[0]: now, names[2]: now}
-    count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
-    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
+    return folded, tuple(rows)
+
+
+def _by_least_squares(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
+    """Fold all runs, each after those before it."""
+    folded, rows = model, []
+    dtype = next(model.parameters()).dtype
+    for run in runs:
+        # A fold before may have replaced the run's first map, but never moved its activation.
+        now = next((each for each in find_runs(folded, source) if each.activation == run.activation), run)
+        fit = fit_runs(folded, [now], source).get(run.activation) if now.refusal is None else None
+        if fit is None:
+            raise SiteError(
+                f"activation '{run.activation}' cannot leave by least squares: {now.refusal or 'no one map fits'}."
+            )
+        own = piece_occupancy(folded, source, [run.activation], dtype)[0]
+        reason = f"the affine map that fits best explains {fit.r2:.6f} of the variance of the next pre-activation."
+        rows.append(replace(_row(run, own), folded=True, reason=reason, r2=fit.r2))
+        folded = replace_run(folded, now, fit)
+    return folded, tuple(rows)
 
 
 def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
@@ -141,12 +193,8 @@ def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
     return FoldRow(run.activation, run.first, run.last, occupancy.exactly_linear, neurons, linear, dead, reason)
 
 
-def _merge(model: nn.Module, first: str, activation: str, last: str, occupancy: Occupancy) -> tuple[nn.Module, str]:
+def _merge(model: nn.Module, first: str, activation: str, last: str, merged: nn.Module) -> tuple[nn.Module, str]:
     """Return the model with the run replaced by one map, and that map's name."""
-    A, B = model.get_submodule(first), model.get_submodule(last)
-    assert isinstance(A, nn.Linear)
-    assert isinstance(B, nn.Linear)
-    merged = _merged(A, B, occupancy)
     (parent, _, child), keys = last.rpartition("."), {name.rpartition(".")[2] for name in (first, activation, last)}
     block = model.get_submodule(parent)
     if _within_one_block((first, activation, last)) and type(block) is nn.Sequential:
@@ -157,20 +205,6 @@ def _merge(model: nn.Module, first: str, activation: str, last: str, occupancy: 
             block._modules.pop(key) if key != child else block._modules.update({key: merged})
         return model, last
     return copy_with(model, {first: nn.Identity(), activation: nn.Identity(), last: merged}), last
-
-
-def _merged(A: nn.Linear, B: nn.Linear, occupancy: Occupancy) -> nn.Linear:
-    """Return BΛA and B(Λc + μ) + d as one Linear, computed in float64."""
-    slope, intercept = occupancy.slope.to(A.weight.device), occupancy.intercept.to(A.weight.device)
-    W1, W2 = A.weight.detach().double(), B.weight.detach().double()
-    constant = intercept if A.bias is None else slope * A.bias.detach().double() + intercept
-    bias = W2 @ constant + (0 if B.bias is None else B.bias.detach().double())
-    keeps_bias = A.bias is not None or B.bias is not None or bool(intercept.any())
-    merged = nn.Linear(A.in_features, B.out_features, bias=keeps_bias, device="meta")
-    merged.weight = nn.Parameter((W2 @ (slope[:, None] * W1)).to(A.weight.dtype))
-    if keeps_bias:
-        merged.bias = nn.Parameter(bias.to(A.weight.dtype))
-    return merged
 
 
 def _live(home: dict[str, str], row: FoldRow) -> tuple[str, str, str]:

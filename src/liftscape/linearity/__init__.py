@@ -1,17 +1,20 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
+from liftscape.linearity._maps import AFFINE, composition
 from liftscape.linearity._occupancy import Occupancy, activation_modules, piece_occupancy
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs
 
 __all__ = [
+    "AFFINE",
     "AffineFit",
     "LinearityRow",
     "LinearityTable",
     "Occupancy",
     "Run",
     "activation_modules",
+    "composition",
     "find_runs",
     "fit_runs",
     "layer_linearity",

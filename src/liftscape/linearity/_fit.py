@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.linearity._maps import made_from, rows_read, rows_written, stand_in
 from liftscape.linearity._runs import Run
 from liftscape.sites import copy_with, stream_pairs
 
@@ -14,6 +15,8 @@ __all__ = ["AffineFit", "fit_runs", "replace_run"]
 
 # Directions of the features with less than this share of the largest variance are not told from rounding.
 _RANK = 1e-12
+# Patches of so many samples are made at a time: those of a 3 × 3 convolution are nine copies of its features.
+_IMAGES = 256
 
 
 @final
@@ -70,25 +73,35 @@ class _Moments:
 
 
 def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any) -> dict[str, AffineFit]:
-    """Return for each Linear · activation · Linear the affine map that stands in for it best, in one pass.
+    """Return for each map · activation · map the affine map that stands in for it best, in one pass.
 
-    Memory is (d + m)² float64 numbers a run, whatever the number of samples.
+    Of two convolutions it is a convolution, and its features are the patches that it reads. Memory is (d + m)² float64
+    numbers a run, whatever the number of samples.
 
     Source: theory 4 and 5.
 
     Args:
         model: any module; it is left as it was.
-        runs: of that module.
+        runs: of that module; those without a stand-in are left out.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
 
     Returns:
         Fits by the activation's name.
     """
-    moments = {run.activation: _Moments() for run in runs}
-    pairs = {(run.first, run.last): run.activation for run in runs}
-    if pairs:
-        stream_pairs(model, list(pairs), inputs, lambda pair, h, z: moments[pairs[pair]].add(h, z))
-    return {name: each.fit() for name, each in moments.items()}
+    maps = {(run.first, run.last): _stand_in(model, run) for run in runs}
+    moments = {(run.first, run.last): _Moments() for run in runs if not isinstance(maps[run.first, run.last], str)}
+
+    def receive(pair: tuple[str, str], h: Tensor, z: Tensor) -> None:
+        map_ = maps[pair]
+        assert isinstance(map_, nn.Module)
+        size = _IMAGES if isinstance(map_, nn.Conv2d) else len(h)
+        for part, written in zip(h.split(size), z.split(size), strict=True):
+            moments[pair].add(rows_read(map_, part), rows_written(map_, written))
+
+    if moments:
+        stream_pairs(model, list(moments), inputs, receive)
+    names = {(run.first, run.last): run.activation for run in runs}
+    return {names[pair]: each.fit() for pair, each in moments.items()}
 
 
 def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
@@ -102,9 +115,13 @@ def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
     Returns:
         The copy.
     """
-    old = model.get_submodule(run.last)
-    assert isinstance(old, nn.Linear)
-    new = nn.Linear(fit.weight.shape[1], fit.weight.shape[0], device="meta")
-    new.weight = nn.Parameter(fit.weight.to(old.weight))
-    new.bias = nn.Parameter(fit.bias.to(old.weight))
+    map_ = _stand_in(model, run)
+    assert not isinstance(map_, str)
+    like = next(model.get_submodule(run.last).parameters())
+    new = made_from(map_, fit.weight, fit.bias, like)
     return copy_with(model, {run.first: nn.Identity(), run.activation: nn.Identity(), run.last: new})
+
+
+def _stand_in(model: nn.Module, run: Run) -> "nn.Linear | nn.Conv2d | str":
+    """Return the map without weights that may replace a run, or why there is none."""
+    return stand_in(model.get_submodule(run.first), model.get_submodule(run.last))

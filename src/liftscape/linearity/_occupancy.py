@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftscape.activations import occupied_piece, piece_table
 from liftscape.outcomes import ActivationError
-from liftscape.sites import stream_features
+from liftscape.sites import stream_neurons
 
 __all__ = ["Occupancy", "activation_modules", "piece_occupancy"]
 
@@ -77,7 +77,7 @@ def piece_occupancy(
     Args:
         model: any module; it is left as it was.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
-        names: activation modules; all of them when None. Pre-activations have the neurons on their last axis.
+        names: activation modules; all of them when None. A channel of a convolution is one neuron, at all places.
         dtype: the dtype in whose rounding affine tails must be affine.
 
     Returns:
@@ -97,11 +97,10 @@ def piece_occupancy(
     moments: dict[str, Tensor] = {}
 
     def receive(name: str, t: Tensor) -> None:
-        with torch.no_grad():
-            post = modules[name].forward(t.clone()).double()
-        pre = t.double()
-        sums = torch.stack([torch.ones_like(pre), pre, post, pre * pre, post * post, pre * post]).sum(dim=1)
-        rows = torch.cat([sums, pre.amin(dim=0)[None], pre.amax(dim=0)[None]]).cpu()
+        pre, post = t.double(), modules[name].forward(t.clone()).double()
+        sums = [pre.new_full(pre.shape[1:], len(pre)), pre.sum(dim=0), post.sum(dim=0)]
+        sums += [(first * second).sum(dim=0) for first, second in ((pre, pre), (post, post), (pre, post))]
+        rows = torch.stack([*sums, pre.amin(dim=0), pre.amax(dim=0)]).cpu()
         if name in moments:
             old = moments[name]
             rows = torch.cat([
@@ -111,7 +110,7 @@ def piece_occupancy(
             ])
         moments[name] = rows
 
-    stream_features(model, wanted, inputs, receive)
+    stream_neurons(model, wanted, inputs, receive)
     return tuple(_occupancy(name, modules[name], moments[name], dtype) for name in wanted)
 
 

@@ -1,10 +1,11 @@
-"""Runs Linear · activation · Linear in a module tree, whose middle is used nowhere else."""
+"""Runs map · activation · map in a module tree, Linear or Conv2d, whose middle is used nowhere else."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from liftscape.linearity._maps import AFFINE
 from liftscape.linearity._occupancy import activation_modules
 from liftscape.sites import Event, Trace, first_batch, trace_call
 
@@ -29,7 +30,7 @@ class Run:
 
 
 def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
-    """Find every Linear · activation · Linear in the order of the forward pass.
+    """Find every Linear · activation · Linear and Conv2d · activation · Conv2d in the order of the forward pass.
 
     Args:
         model: any module; it is left as it was.
@@ -46,9 +47,9 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
             continue
         before = _maker_before(trace, event, position)
         after = [later for later in trace.events[position + 1 :] if set(event.makes) & set(later.reads)]
-        if before is None or not isinstance(before.function, nn.Linear):
+        if before is None or not after:
             continue
-        if not after or not isinstance(after[0].function, nn.Linear):
+        if not any(isinstance(before.function, kind) and isinstance(after[0].function, kind) for kind in AFFINE):
             continue
         runs.append(
             Run(before.name, event.name, after[0].name, _refusal(model, trace, position, (before, event, after[0])))

@@ -1,6 +1,13 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
-from liftscape.sites._features import first_batch, iterate_inputs, stream_features, stream_outputs, stream_pairs
+from liftscape.sites._features import (
+    first_batch,
+    iterate_inputs,
+    stream_features,
+    stream_neurons,
+    stream_outputs,
+    stream_pairs,
+)
 from liftscape.sites._find import Site, find_sites, require_site
 from liftscape.sites._replace import copy_with
 from liftscape.sites._trace import Event, Trace, trace_call
@@ -15,6 +22,7 @@ __all__ = [
     "iterate_inputs",
     "require_site",
     "stream_features",
+    "stream_neurons",
     "stream_outputs",
     "stream_pairs",
     "trace_call",

@@ -10,6 +10,8 @@ __all__ = ["summarise"]
 
 # A claim about most plateaus is one about more than this share of them.
 _MOST = 0.9
+# Below this share it is a claim about exceptions, however far beyond chance they are.
+_MANY = 0.5
 Row = Mapping[str, Any]
 
 
@@ -49,11 +51,18 @@ def _claim(name: str, rows: Sequence[Row]) -> Claim:
     verdict: Verdict = "undecided"
     if way:
         beyond = loss - chance > 3 * (chance * (1 - chance) / count) ** 0.5
-        verdict = "does not hold" if not beyond else "holds" if both > _MOST else "holds under these conditions"
+        verdict = (
+            "does not hold"
+            if not beyond or both < _MANY
+            else "holds"
+            if both > _MOST
+            else "holds under these conditions"
+        )
     return Claim(
         f"On their way, deep networks trained from small weights stay at critical points of shallower ones: {name}.",
         "paper: what the embedding principle means for training",
-        f"over {_MOST:.0%} of the plateaus match in loss and outputs, and more in loss than random levels would",
+        f"over {_MOST:.0%} of the plateaus match in loss and outputs (under {_MANY:.0%}, it does not hold), and more "
+        "in loss than random levels would",
         f"of {len(way)} plateaus before the end {both:.0%} match in loss and outputs, {loss:.0%} in loss alone, where "
         f"levels drawn at random match {chance:.0%}",
         verdict,

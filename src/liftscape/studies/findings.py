@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from liftscape.outcomes import Outcome
 
-__all__ = ["Chart", "Claim", "Findings", "Series", "Table", "Verdict"]
+__all__ = ["Chart", "Claim", "Findings", "HeatMap", "Series", "Table", "Verdict"]
 
 Verdict = Literal["holds", "holds under these conditions", "does not hold", "undecided"]
 Role = Literal["line", "faint", "bold", "points", "level"]
@@ -94,6 +94,31 @@ class Chart(Outcome):
 
 
 @dataclass(frozen=True)
+class HeatMap(Outcome):
+    """Values of several rows over one axis, as colours.
+
+    Attributes:
+        name: file name without suffix, unique in the study.
+        title: what it shows.
+        x: meaning and unit of the horizontal axis.
+        value: meaning and unit of the colours, which run from 0 to 1.
+        columns: horizontal values.
+        rows: names of the rows, the first one on top.
+        values: one tuple for each row; NaN stays blank.
+        caption: what one sees, in plain words.
+    """
+
+    name: str
+    title: str
+    x: str
+    value: str
+    columns: tuple[float, ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
 class Findings(Outcome):
     """All that a study found.
 
@@ -113,4 +138,4 @@ class Findings(Outcome):
     runs: int
     claims: tuple[Claim, ...]
     tables: tuple[Table, ...]
-    charts: tuple[Chart, ...]
+    charts: tuple[Chart | HeatMap, ...]
