@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from liftscape.critical import certify
+from liftscape.curvature import inertia
 from liftscape.report import write_studies_report
 from liftscape.studies.catalogue import STUDIES, settings_file
-from liftscape.studies.findings import Findings
+from liftscape.studies.findings import Chart, Findings, HeatMap
 from liftscape.studies.runner import run_study
 from liftscape.studies.settings import read_settings
 from liftscape.studies.strict_saddle_cases import build_case
@@ -30,7 +31,11 @@ def test_charts_and_tables_are_not_empty(findings: dict[str, Findings]) -> None:
     for found in findings.values():
         assert found.claims
         assert all(table.rows for table in found.tables)
-        assert all(any(series.x for series in chart.series) for chart in found.charts)
+        assert all(_shows_something(chart) for chart in found.charts)
+
+
+def _shows_something(chart: Chart | HeatMap) -> bool:
+    return bool(chart.values) if isinstance(chart, HeatMap) else any(series.x for series in chart.series)
 
 
 def test_the_common_report_is_the_same_every_time_and_names_every_claim(
@@ -65,3 +70,13 @@ def test_each_case_is_certified_to_be_what_is_derived(name: str, kind: str | Non
     if case.predicted_negative is not None:
         assert found.inertia is not None
         assert found.inertia.negative == case.predicted_negative
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_near_an_inflection_the_form_on_the_fibre_counts_the_descents(seed: int) -> None:
+    config = read_settings(Settings, settings_file("strict-saddle"))
+    for epsilon in (1e-2, 1e-3):
+        case = build_case(config, f"inflection {epsilon:g}", seed)
+        assert case.units is not None
+        H = case.units[:, None] * case.deeper.hessian().to_dense() * case.units
+        assert inertia(H).negative == case.predicted_negative

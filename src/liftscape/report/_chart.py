@@ -1,5 +1,7 @@
 """A chart of a study: seeds as faint lines, their median in bold, levels with their names."""
 
+from textwrap import fill
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -9,6 +11,8 @@ from liftscape.studies.findings import Chart, HeatMap, Series
 
 __all__ = ["draw_chart"]
 
+# Characters that fit beside a panel.
+_LINE = 36
 _COLOURS = [*SERIES.values(), MUTED]
 
 
@@ -23,7 +27,7 @@ def draw_chart(chart: "Chart | HeatMap") -> Figure:
     """
     if isinstance(chart, HeatMap):
         return _draw_heat_map(chart)
-    figure, axes = new_panel(chart.title, chart.x, chart.y)
+    figure, axes = new_panel(chart.title, chart.x, fill(chart.y, _LINE))
     if chart.log_x:
         axes.set_xscale("log")
     if chart.log_y:

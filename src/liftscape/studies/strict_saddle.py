@@ -50,8 +50,10 @@ def run_task(config: Settings, task: str) -> dict[str, Any]:
     certificate = certify(case.deeper, known_flat=case.known_flat)
     H = case.deeper.hessian().to_dense()
     eigenvalues = torch.linalg.eigvalsh((H + H.T) / 2)
-    # An approximate lift is not critical, so rounding alone decides which of its eigenvalues are zero.
-    measured = inertia(H) if certificate.inertia is None or name.startswith("inflection") else certificate.inertia
+    measured = inertia(H) if certificate.inertia is None else certificate.inertia
+    if case.units is not None:
+        # An approximate lift is not critical, so rounding alone decides which of its eigenvalues are zero.
+        measured = inertia(case.units[:, None] * H * case.units)
     return {
         "case": name.partition(" ")[0],
         "value": name.partition(" ")[2],

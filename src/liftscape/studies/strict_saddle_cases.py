@@ -31,6 +31,7 @@ class Case:
         known_flat: what is known to be flat there, for the certificate.
         predicted: the predicted inertia or kind, as text; "" where no law says.
         predicted_negative: the predicted n₋ where the second-order form gives it, else None.
+        units: the length of each parameter's unit, in which all that depends on ε to first order is of one size.
     """
 
     shallow: EmpiricalRisk
@@ -38,6 +39,7 @@ class Case:
     known_flat: Any = None
     predicted: str = ""
     predicted_negative: int | None = None
+    units: Tensor | None = None
 
 
 def planted_minimum(config: Settings, seed: int) -> tuple[EmpiricalRisk, Tensor]:
@@ -107,8 +109,24 @@ def build_case(config: Settings, name: str, seed: int) -> Case:
         )
     embedding = approximate_lift(shallow.model, OUTPUT, inputs, epsilon=float(value), activation=nn.Tanh())
     deeper = shallow.with_model(embedding.model)
-    J = embedding.chart.jacobian(trainable_parameters(embedding.model))
-    return Case(shallow, deeper, None, "", _negative_on_the_fibre(shallow, deeper, J, inputs))
+    units = _units(deeper, float(value))
+    J = embedding.chart.jacobian(trainable_parameters(embedding.model)) * units
+    return Case(shallow, deeper, None, "", _negative_on_the_fibre(shallow, deeper, J, units, inputs), units)
+
+
+def _units(deeper: EmpiricalRisk, epsilon: float) -> Tensor:
+    """Return ε for A and c of the inserted layer, 1/ε for its B, and 1 for all else.
+
+    A = εA₀ and B = B₀/ε differ by 1/ε² in size, and their eigenvalues by 1/ε⁴: beyond rounding for small ε. Inertia is
+    that of any congruent matrix (Sylvester), so it is counted where both are of size 1.
+    """
+    first, last = _block(deeper.model)
+    lengths = {id(first.weight): epsilon, id(first.bias): epsilon, id(last.weight): 1 / epsilon}
+    own = dict(deeper.model.named_parameters())
+    return torch.cat([
+        torch.full((own[name].numel(),), lengths.get(id(own[name]), 1.0), dtype=torch.float64)
+        for name in deeper.parameters
+    ])
 
 
 def _onto_the_kink(shallow: EmpiricalRisk, model: nn.Module, pieces: Any, inputs: Tensor, down: bool) -> str:
@@ -133,32 +151,39 @@ def _onto_the_kink(shallow: EmpiricalRisk, model: nn.Module, pieces: Any, inputs
     return "one-sided saddle" if float(back[j]) < 0 else "non-smooth stationary"
 
 
-def _negative_on_the_fibre(shallow: EmpiricalRisk, deeper: EmpiricalRisk, J: Tensor, inputs: Tensor) -> int:
+def _negative_on_the_fibre(
+    shallow: EmpiricalRisk, deeper: EmpiricalRisk, J: Tensor, units: Tensor, inputs: Tensor
+) -> int:
     """Return the n₋ that the third derivative gives on the directions that keep π: theory T7.
 
-    The form of neuron j is (σ‴/σ′)·E[(Bᵀe)_j (a_j·h) h̃h̃ᵀ] on (a_j, c_j), zero elsewhere; σ = tanh has σ‴/σ′ = −2 at 0.
+    In units of ε the outputs are z = βu + d + ε²δ + O(ε⁴), u = αh + γ, δ = −βu³/3, for σ = tanh. R is critical where
+    δ = 0, so that the fibre feels terms of ε² alone: on (α_j, γ_j) the form of theory T7, −2E[(βᵀe)_j u_j h̃h̃ᵀ], and
+    between β_kj and (α_j, γ_j) also E[(δ_k − e_k u_j²)h̃], since directions of the fibre turn both at once.
     """
     first, last = _block(deeper.model)
     with torch.no_grad():
         features = _features(shallow, inputs)
-        back = (shallow.model(inputs) - next(iter(shallow.batches))[1]) @ last.weight
-        drive = features @ first.weight.T
-    tilde = torch.cat([features, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
-    names, start, places = list(deeper.parameters), 0, {}
-    for name in names:
-        places[name] = start
-        start += deeper.parameters[name].numel()
-    form = torch.zeros(start, start, dtype=torch.float64)
-    width, d = first.weight.shape
-    weights, biases = [places[name] for name in names if name.startswith(f"{OUTPUT}.")][:2]
+        error = shallow.model(inputs) - next(iter(shallow.batches))[1]
+        u = first(features)
+        moved = deeper.model(inputs) - shallow.model(inputs)
+    back, tilde = error @ last.weight.detach(), torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    own = dict(deeper.model.named_parameters())
+    starts = torch.tensor([0, *[own[name].numel() for name in deeper.parameters]]).cumsum(0)
+    place = {id(own[name]): int(start) for name, start in zip(deeper.parameters, starts[:-1], strict=True)}
+    form = torch.zeros(deeper.size, deeper.size, dtype=torch.float64)
+    (width, d), outputs = first.weight.shape, len(last.weight)
     for j in range(width):
-        M = -2 * (tilde * (back[:, j] * drive[:, j])[:, None]).T @ tilde / len(tilde)
-        index = torch.tensor([*range(weights + j * d, weights + (j + 1) * d), biases + j])
-        form[index[:, None], index] = M
+        weights = [place[id(first.weight)] + j * d + i for i in range(d)]
+        inner = torch.tensor([*weights, place[id(first.bias)] + j])
+        outer = torch.tensor([place[id(last.weight)] + k * width + j for k in range(outputs)])
+        form[inner[:, None], inner] = -2 * (tilde * (back[:, j] * u[:, j])[:, None]).T @ tilde / len(tilde)
+        mixed = (moved - error * u[:, j : j + 1].square()).T @ tilde / len(tilde)
+        form[outer[:, None], inner] = mixed
+        form[inner[:, None], outer] = mixed.T
     _, strengths, right = torch.linalg.svd(J)
     kernel = right[int((strengths > 1e-10 * strengths[0]).sum()) :].T
-    values = torch.linalg.eigvalsh(kernel.T @ form @ kernel)
-    return int((values < -1e-6 * values.abs().max()).sum())
+    values = torch.linalg.eigvalsh(kernel.T @ (units[:, None] * form * units) @ kernel)
+    return int((values < -1e-10 * values.abs().max()).sum())
 
 
 def _block(model: nn.Module) -> tuple[nn.Linear, nn.Linear]:
