@@ -26,6 +26,7 @@ def study(
         Path | None, Parameter(help="Settings of one study as TOML, instead of the committed ones.")
     ] = None,
     jobs: Annotated[int, Parameter(help="Processes at a time.")] = 1,
+    device: Annotated[str, Parameter(help="auto takes a GPU where there is one; or cpu, cuda.")] = "auto",
     out: Annotated[Path, Parameter(help="Folder; each study has a folder in it.")] = Path("studies"),
     json: Json = False,
 ) -> None:
@@ -44,7 +45,7 @@ def study(
     for name in chosen:
         study_module(name)
     files = {name: settings_file(name) if config is None else config for name in chosen}
-    found = [_run(name, out / name, size, seeds, jobs, files[name]) for name in chosen]
+    found = [_run(name, out / name, size, seeds, jobs, files[name], device) for name in chosen]
     page = _write(found, chosen, out)
     if json:
         write_json({"studies": [_claims(findings) for findings in found]})
@@ -72,14 +73,23 @@ def _check(chosen: list[str], config: Path | None, out: Path, jobs: int) -> None
         check_folder(out / name)
 
 
-def _run(name: str, folder: Path, size: str, seeds: int | None, jobs: int, settings: Path) -> "Findings":
+def _run(name: str, folder: Path, size: str, seeds: int | None, jobs: int, settings: Path, device: str) -> "Findings":
     """Run one study with a bar."""
     from liftscape.cli._print import interrupted_as, progress
     from liftscape.report import write_study_report
     from liftscape.studies.runner import run_study
 
     with interrupted_as(f"the same command goes on from {folder}"), progress(name) as advance:
-        findings = run_study(name, folder, size=size, seeds=seeds, jobs=jobs, settings=settings, progress=advance)
+        findings = run_study(
+            name,
+            folder,
+            size=size,
+            seeds=seeds,
+            jobs=jobs,
+            settings=settings,
+            device=device,
+            progress=advance,
+        )
         write_study_report(findings, folder)
     return findings
 

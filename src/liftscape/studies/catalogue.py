@@ -14,6 +14,7 @@ STUDIES = {
     "degeneracy": "Are inertia and dimension of lifted critical points those that the theory predicts?",
     "strict-saddle": "When does a lifted local minimum become a strict saddle, and can training leave it?",
     "depth-dynamics": "Do deep networks on their way stay at critical points of shallower ones?",
+    "batch-norm": "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
 }
 
 
@@ -24,7 +25,7 @@ def study_module(name: str) -> Any:
         name: one of :data:`STUDIES`.
 
     Returns:
-        The module, with Settings, tasks, run_task and summarise.
+        The module, with Settings, tasks, run_task(settings, task, device) and summarise.
 
     Raises:
         LoadError: if there is no such study; the nearest name is offered.

@@ -39,12 +39,13 @@ def tasks(config: Settings) -> list[str]:
     return ["/".join(map(str, way)) for way in ways]
 
 
-def run_task(config: Settings, task: str) -> list[dict[str, Any]]:
+def run_task(config: Settings, task: str, device: torch.device) -> list[dict[str, Any]]:
     """Lift planted minima and saddles in one way, and certify them before and after.
 
     Args:
         config: the settings.
         task: one of :func:`tasks`.
+        device: where it is to run; matrices of some dozens of rows are fastest on the CPU, and stay there.
 
     Returns:
         A row for each seed and kind.

@@ -37,12 +37,13 @@ def tasks(config: Settings) -> list[str]:
     return [f"{name}/{depth}" for name, depth in product(config.data, config.depths)]
 
 
-def run_task(config: Settings, task: str) -> dict[str, Any]:
+def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any]:
     """Train networks of one depth, find their plateaus, and match these with shallow critical points.
 
     Args:
         config: the settings.
         task: one of :func:`tasks`.
+        device: where it is to run; matrices of some dozens of rows are fastest on the CPU, and stay there.
 
     Returns:
         Its row.

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from liftscape._files import write_atomically
 from liftscape.outcomes import LoadError, to_plain
 from liftscape.studies.catalogue import settings_file, study_module
@@ -28,6 +30,7 @@ def run_study(
     seeds: int | None = None,
     jobs: int = 1,
     settings: Path | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Findings:
     """Run a study, or what is left of it, in a folder; return what it found.
@@ -42,25 +45,27 @@ def run_study(
         seeds: replaces the settings' number of seeds.
         jobs: processes at a time.
         settings: a TOML file; the committed one when None.
+        device: "auto", which is a GPU where there is one, or a device of torch's.
         progress: called with (tasks done, tasks in all, the next task).
 
     Returns:
         The findings.
 
     Raises:
-        LoadError: if there is no such study, or the folder holds a run with other settings.
+        LoadError: if there is no such study or device, or the folder holds a run with other settings.
     """
+    place = _device(device)
     study = study_module(name)
     config = read_settings(study.Settings, settings_file(name) if settings is None else settings, size)
     if seeds is not None:
         if seeds < 1 or not hasattr(config, "seeds"):
             raise LoadError(f"seeds must be at least 1 and the study must have some, but {seeds} was asked of {name}.")
         config = dataclasses.replace(config, seeds=seeds)
-    _claim_folder(out, f"# {name}, {size} size\n" + write_settings(config))
+    _claim_folder(out, f"# {name}, {size} size, on {place.type}\n" + write_settings(config))
     tasks = list(study.tasks(config))
     rows = _finished(out / _METRICS, tasks)
     pending = [task for task in tasks if task not in rows]
-    for done, (task, row) in enumerate(_rows(study.run_task, config, pending, jobs)):
+    for done, (task, row) in enumerate(_rows(study.run_task, config, pending, jobs, place)):
         if progress is not None:
             progress(len(tasks) - len(pending) + done + 1, len(tasks), task)
         rows[task] = row
@@ -68,15 +73,32 @@ def run_study(
     return study.summarise(config, size, {task: rows[task] for task in tasks})
 
 
-def _rows(run: Callable[..., Any], config: Any, tasks: Sequence[str], jobs: int) -> Iterator[tuple[str, Any]]:
+def _device(name: str) -> torch.device:
+    """Return the device that is meant, or raise if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise LoadError(
+            f"device '{name}' was asked for, but torch {torch.__version__} cannot use it here "
+            f"({str(error).splitlines()[0].rstrip('.')}); give 'cpu' or 'auto'."
+        ) from error
+    return device
+
+
+def _rows(
+    run: Callable[..., Any], config: Any, tasks: Sequence[str], jobs: int, device: torch.device
+) -> Iterator[tuple[str, Any]]:
     """Yield each task with its row as it is finished."""
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            yield task, _plain(run(config, task))
+            yield task, _plain(run(config, task, device))
         return
     from joblib import Parallel, delayed
 
-    rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(run)(config, task) for task in tasks)
+    rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(run)(config, task, device) for task in tasks)
     for task, row in zip(tasks, rows, strict=True):
         yield task, _plain(row)
 
@@ -103,7 +125,9 @@ def _claim_folder(out: Path, text: str) -> None:
         differing = ", ".join(sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)))
     except tomllib.TOMLDecodeError:
         differing = "it is no settings file"
-    raise LoadError(f"{out} holds a run with other settings ({differing or 'another size'}); name another folder.")
+    raise LoadError(
+        f"{out} holds a run with other settings ({differing or 'another size or device'}); name another folder."
+    )
 
 
 def _finished(path: Path, tasks: Sequence[str]) -> dict[str, Any]:

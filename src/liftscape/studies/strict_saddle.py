@@ -35,12 +35,13 @@ def tasks(config: Settings) -> list[str]:
     return [f"{name}/{seed}" for name in names for seed in range(config.seeds)]
 
 
-def run_task(config: Settings, task: str) -> dict[str, Any]:
+def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any]:
     """Certify a case, and train from it and from random points.
 
     Args:
         config: the settings.
         task: one of :func:`tasks`.
+        device: where it is to run; matrices of some dozens of rows are fastest on the CPU, and stay there.
 
     Returns:
         Its row.

@@ -1,0 +1,274 @@
+"""What the batch-norm study found, as claims, tables and charts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from math import log2
+from statistics import fmean, median
+from typing import Any
+
+from liftscape.studies.batch_norm_settings import Settings
+from liftscape.studies.effects import Effect, effect_of, steps_to
+from liftscape.studies.findings import Chart, Claim, Findings, Series, Table, Verdict
+
+__all__ = ["STARTS", "VARIANTS", "summarise"]
+
+VARIANTS = ("plain", "norm", "norm, β = 0", "norm, large β")
+STARTS = ("on", "near", "off", "on, norm", "near, norm", "off, norm")
+_SOURCE = "paper: batch normalisation against layer linearization"
+Row = Mapping[str, Any]
+
+
+def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
+    """Return claims, tables and charts.
+
+    Args:
+        config: the settings.
+        size: "full" or "toy".
+        rows: of every task.
+
+    Returns:
+        The findings.
+    """
+    runs = list(rows.values())
+    settings = list(product(config.networks, config.data))
+    claims = (
+        _over_settings(
+            "Batch normalisation keeps layers from being linearised during training.",
+            _SOURCE,
+            "with it a smaller share of neurons is on one affine piece for all samples",
+            "share with − share without",
+            {"/".join(pair): _held_change(runs, *pair) for pair in settings},
+            lambda effect: effect.below_zero,
+        ),
+        _over_settings(
+            "Batch normalisation makes the training loss decay faster.",
+            _SOURCE,
+            "fewer steps to the same losses",
+            "log₂ of steps with / steps without",
+            {"/".join(pair): _speed(config, runs, *pair) for pair in settings},
+            lambda effect: effect.below_zero,
+        ),
+        _never_at_zero(runs),
+        _over_settings(
+            "A large β undoes what batch normalisation does to linearity.",
+            "derived (T8)",
+            "from a large β on, more neurons are on one piece than with β = 0 at the start",
+            "share with large β − share with β learnt from 0",
+            {"/".join(pair): _held_change(runs, *pair, "norm, large β", "norm") for pair in settings},
+            lambda effect: effect.above_zero,
+        ),
+        _over_settings(
+            "A start on a lifted manifold slows the same network down.",
+            "derived: causal control of the paper's claim",
+            f"more steps from the shallow loss to {config.target:g} of it on the manifold than on the way from off it",
+            "log₂ of steps on / steps off",
+            {name: _delay(config, runs, name, "on", "off") for name in config.data},
+            lambda effect: effect.above_zero,
+        ),
+        _over_settings(
+            "On the manifold, batch normalisation that leaves all outputs as they are speeds the way off it.",
+            "derived: causal control",
+            f"fewer steps from the shallow loss to {config.target:g} of it",
+            "log₂ of steps with / steps without",
+            {name: _delay(config, runs, name, "on, norm", "on") for name in config.data},
+            lambda effect: effect.below_zero,
+        ),
+    )
+    charts = [chart for pair in settings for chart in (_loss_chart(runs, *pair), _held_chart(runs, *pair))]
+    return Findings(
+        "batch-norm",
+        "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
+        size,
+        config.seeds,
+        claims,
+        (_trainings(config, runs), _starts(config, runs)),
+        (*charts, *(_start_chart(config, runs, name) for name in config.data)),
+    )
+
+
+def _of(runs: Sequence[Row], network: str, name: str, variant: str) -> list[Row]:
+    """Return the runs of one kind, by seed."""
+    return [row for row in runs if (row["network"], row["data"], row["variant"]) == (network, name, variant)]
+
+
+def _held(row: Row) -> float:
+    """Return the share of neurons on one piece, averaged over layers and records."""
+    return fmean(fmean(layers) for layers in row["held"])
+
+
+def _held_change(runs: Sequence[Row], network: str, name: str, one: str = "norm", other: str = "plain") -> Effect:
+    """Return by how much that share differs between two variants, seed by seed."""
+    pairs = zip(_of(runs, network, name, one), _of(runs, network, name, other), strict=True)
+    return effect_of([_held(a) - _held(b) for a, b in pairs])
+
+
+def _steps(config: Settings, row: Row, level: float) -> float:
+    """Return the steps to a loss, those of the whole training where it is never reached."""
+    losses = [float("inf") if loss is None else loss for loss in row["losses"]]
+    return max(1.0, min(float(config.steps), steps_to(level, row["steps"], losses)))
+
+
+def _speed(config: Settings, runs: Sequence[Row], network: str, name: str) -> Effect:
+    """Return log₂ of the ratio of steps with and without, averaged over the levels, seed by seed."""
+    pairs = zip(_of(runs, network, name, "norm"), _of(runs, network, name, "plain"), strict=True)
+    ratio = lambda a, b, level: log2(_steps(config, a, level) / _steps(config, b, level))
+    return effect_of([fmean(ratio(a, b, level) for level in config.levels) for a, b in pairs])
+
+
+def _way(config: Settings, row: Row) -> float:
+    """Return the steps from the shallow network's loss to the target, a whole training's where it is not reached."""
+    reached = _steps(config, row, config.target * row["shallow_loss"])
+    # The starts on the manifold have the shallow loss at once, up to the noise of their batches.
+    before = _steps(config, row, row["shallow_loss"]) if row["variant"].startswith("off") else 0.0
+    return max(1.0, reached - before) if reached < config.steps else float(config.steps)
+
+
+def _delay(config: Settings, runs: Sequence[Row], name: str, one: str, other: str) -> Effect:
+    """Return log₂ of the ratio of steps from two starts, seed by seed."""
+    pairs = zip(_of(runs, "control", name, one), _of(runs, "control", name, other), strict=True)
+    return effect_of([log2(_way(config, a) / _way(config, b)) for a, b in pairs])
+
+
+def _over_settings(
+    statement: str,
+    source: str,
+    expected: str,
+    what: str,
+    effects: Mapping[str, Effect],
+    good: Callable[[Effect], bool],
+) -> Claim:
+    """Judge a claim by the intervals of all settings."""
+    held = [name for name, effect in effects.items() if good(effect)]
+    verdict: Verdict = "does not hold"
+    if len(held) == len(effects):
+        verdict = "holds"
+    elif held:
+        verdict = "holds under these conditions"
+    seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
+    return Claim(statement, source, f"{expected}: the 95 % interval is beyond 0", f"{what}: {seen}", verdict)
+
+
+def _never_at_zero(runs: Sequence[Row]) -> Claim:
+    """Judge the mechanism: with β = 0 no neuron stays on one piece."""
+    own = [row for row in runs if row["variant"] == "norm, β = 0"]
+    most = max(share for row in own for layers in row["held"] for share in layers)
+    alive = max(
+        held - dead
+        for row in own
+        for shares in zip(row["held"], row["dead"], strict=True)
+        for held, dead in zip(*shares, strict=True)
+    )
+    return Claim(
+        "With β = 0 no neuron is linear on all samples unless it is constant.",
+        "derived (T8)",
+        "no neuron on one piece, at any time, in any layer",
+        f"the largest share on one piece of any layer at any time is {most:.2f}, on the active piece {alive:.2f}, in "
+        f"{len(own)} trainings",
+        "holds" if most == 0 else "does not hold",
+    )
+
+
+def _trainings(config: Settings, runs: Sequence[Row]) -> Table:
+    """Return a row for each network, data and variant."""
+    rows = []
+    for network, name, variant in product(config.networks, config.data, VARIANTS):
+        own = _of(runs, network, name, variant)
+        steps = {
+            f"steps to {level:g}": effect_of([_steps(config, row, level) for row in own]).text(0)
+            for level in config.levels
+        }
+        rows.append({
+            "network": network,
+            "data": name,
+            "variant": variant,
+            "neurons on one piece, mean over training": effect_of([_held(row) for row in own]).text(),
+            "at the start": effect_of([fmean(row["held"][0]) for row in own]).text(),
+            "at the end": effect_of([fmean(row["held"][-1]) for row in own]).text(),
+            "final loss": effect_of([row["losses"][-1] for row in own if row["losses"][-1] is not None]).text(4),
+            **steps,
+        })
+    return Table("trainings", f"Means over seeds with 95 % intervals; {config.steps} steps where never", tuple(rows))
+
+
+def _starts(config: Settings, runs: Sequence[Row]) -> Table:
+    """Return a row for each data set and start of the control."""
+    rows = []
+    for name, start in product(config.data, STARTS):
+        own = _of(runs, "control", name, start)
+        rows.append({
+            "data": name,
+            "start": f"{start.partition(',')[0]} the manifold",
+            "BatchNorm": "yes" if "norm" in start else "no",
+            "shallow loss": effect_of([row["shallow_loss"] for row in own]).text(3),
+            "steps to the target": effect_of([_way(config, row) for row in own]).text(0),
+            "never there": sum(_way(config, row) == config.steps for row in own),
+            "neurons on one piece at the start": effect_of([fmean(row["held"][0]) for row in own]).text(),
+            "final loss": effect_of([row["losses"][-1] for row in own if row["losses"][-1] is not None]).text(4),
+        })
+    return Table(
+        "control",
+        f"The same network from three starts: steps from the shallow loss to {config.target:g} of it",
+        tuple(rows),
+    )
+
+
+def _curves(
+    groups: Mapping[str, Sequence[Row]], value: Callable[[Row], tuple[list[float], list[float]]]
+) -> list[Series]:
+    """Return a faint line for each run and a bold median for each group."""
+    series = []
+    for group, (label, own) in enumerate(groups.items()):
+        curves = [value(row) for row in own]
+        series += [Series("", tuple(x), tuple(y), "faint", group) for x, y in curves]
+        middle = [median(values) for values in zip(*(y for _, y in curves), strict=True)]
+        series.append(Series(label, tuple(curves[0][0]), tuple(middle), "bold", group))
+    return series
+
+
+def _losses(row: Row) -> tuple[list[float], list[float]]:
+    """Return steps, from 1 for a logarithmic axis, and losses."""
+    return [step + 1 for step in row["steps"]], [loss if loss is not None else float("inf") for loss in row["losses"]]
+
+
+def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
+    """Draw the losses of all variants."""
+    return Chart(
+        f"{network}-{name}-loss",
+        f"{network} on {name}: loss",
+        "gradient step + 1",
+        "training loss (cross-entropy)",
+        tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, _losses)),
+        "Faint: seeds; bold: their median.",
+        log_x=True,
+        log_y=True,
+    )
+
+
+def _held_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
+    """Draw the share of neurons on one piece."""
+    shares = lambda row: ([step + 1 for step in row["layers_at"]], [fmean(layers) for layers in row["held"]])
+    return Chart(
+        f"{network}-{name}-linear",
+        f"{network} on {name}: linearised neurons",
+        "gradient step + 1",
+        "share of neurons on one affine piece, mean over layers",
+        tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, shares)),
+        "How many neurons are linear on all samples looked at. Faint: seeds; bold: their median.",
+        log_x=True,
+    )
+
+
+def _start_chart(config: Settings, runs: Sequence[Row], name: str) -> Chart:
+    """Draw the losses from the starts of the control."""
+    groups = {start: _of(runs, "control", name, start) for start in STARTS}
+    return Chart(
+        f"control-{name}",
+        f"One network, three starts: {name}",
+        "gradient step + 1",
+        "training loss (cross-entropy)",
+        tuple(_curves(groups, _losses)),
+        f"The mlp of {config.depth} hidden layers started on, near and off a lifted manifold, without BatchNorm and "
+        "with one that leaves all outputs as they are. Faint: seeds; bold: their median.",
+        log_x=True,
+        log_y=True,
+    )
