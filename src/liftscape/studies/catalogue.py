@@ -15,6 +15,7 @@ STUDIES = {
     "strict-saddle": "When does a lifted local minimum become a strict saddle, and can training leave it?",
     "depth-dynamics": "Do deep networks on their way stay at critical points of shallower ones?",
     "batch-norm": "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
+    "data-size": "Does more data shrink the lifted manifolds, and is that why training leaves them sooner?",
 }
 
 
