@@ -75,7 +75,7 @@ def fold(
     model_or_risk: "nn.Module | EmpiricalRisk | Embedding",
     inputs: Any = None,
     at: str | Sequence[str] | None = None,
-    how: Literal["exact", "least_squares"] = "exact",
+    how: Literal["exact", "least-squares"] = "exact",
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
@@ -90,7 +90,7 @@ def fold(
         model_or_risk: a module, an embedding, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches, read once.
         at: names of activations to fold; all that can be when None, which least squares does not allow.
-        how: ``"exact"`` or ``"least_squares"``.
+        how: ``"exact"`` or ``"least-squares"``.
 
     Returns:
         The folded network; the given one is left as it was.
@@ -108,9 +108,9 @@ def fold(
         >>> folded.removed, bool((folded.model[2].weight - net[2].weight).abs().max() < 1e-12)
         (('2.activation',), True)
     """
-    if how not in {"exact", "least_squares"}:
-        raise LiftscapeError(f"how must be 'exact' or 'least_squares', but {how!r} was given.")
-    if how == "least_squares" and at is None:
+    if how not in {"exact", "least-squares"}:
+        raise LiftscapeError(f"how must be 'exact' or 'least-squares', but {how!r} was given.")
+    if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
@@ -125,7 +125,7 @@ def fold(
             f"{[run.activation for run in runs]}."
         )
     chosen = [run for run in runs if run.activation in wanted]
-    if how == "least_squares":
+    if how == "least-squares":
         folded, rows = _by_least_squares(model, chosen, source)
     else:
         folded, rows = _exactly(model, chosen, source)

@@ -1,6 +1,6 @@
 """Piece occupancy: which affine piece holds all samples of each neuron, in one streaming pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from liftscape.activations import occupied_piece, piece_table
+from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_table
 from liftscape.outcomes import ActivationError
 from liftscape.sites import stream_neurons
 
@@ -77,7 +77,8 @@ def piece_occupancy(
     Args:
         model: any module; it is left as it was.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
-        names: activation modules; all of them when None. A channel of a convolution is one neuron, at all places.
+        names: activation modules; when None all of them, and all activations that are called as functions. A channel
+            of a convolution is one neuron, at all places.
         dtype: the dtype in whose rounding affine tails must be affine.
 
     Returns:
@@ -93,31 +94,52 @@ def piece_occupancy(
         True
     """
     modules = activation_modules(model)
-    wanted = list(modules) if names is None else list(names)
     moments: dict[str, Tensor] = {}
+    calls: dict[str, Callable[..., PieceTable]] = {}
 
-    def receive(name: str, t: Tensor) -> None:
-        pre, post = t.double(), modules[name].forward(t.clone()).double()
-        sums = [pre.new_full(pre.shape[1:], len(pre)), pre.sum(dim=0), post.sum(dim=0)]
-        sums += [(first * second).sum(dim=0) for first, second in ((pre, pre), (post, post), (pre, post))]
-        rows = torch.stack([*sums, pre.amin(dim=0), pre.amax(dim=0)]).cpu()
-        if name in moments:
-            old = moments[name]
-            rows = torch.cat([
-                old[:6] + rows[:6],
-                torch.minimum(old[6], rows[6])[None],
-                torch.maximum(old[7], rows[7])[None],
-            ])
-        moments[name] = rows
+    def receive(name: str, activation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], t: Tensor) -> None:
+        apply = activation.forward if isinstance(activation, nn.Module) else activation
+        rows = _moments(t.double(), apply(t.clone(), *args, **kwargs).double())
+        moments[name] = _merged(moments[name], rows) if name in moments else rows
+        calls[name] = lambda width: piece_table(activation, width, *args, include_tails=True, dtype=dtype, **kwargs)
 
-    stream_neurons(model, wanted, inputs, receive)
-    return tuple(_occupancy(name, modules[name], moments[name], dtype) for name in wanted)
+    is_activation = _has_pieces if names is None else None
+    stream_neurons(model, list(modules) if names is None else names, inputs, receive, is_activation)
+    order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
+    chosen = order if names is None else names
+    return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in chosen)
 
 
-def _occupancy(name: str, activation: nn.Module, rows: Tensor, dtype: torch.dtype) -> Occupancy:
+# Functions that are more often arithmetic than activations.
+_ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
+
+
+def _has_pieces(function: Any) -> bool:
+    """Tell whether a function of torch is an activation whose pieces are known."""
+    if getattr(function, "__name__", "").strip("_") in _ARITHMETIC:
+        return False
+    try:
+        return kind_of(function).name not in _ARITHMETIC
+    except ActivationError:
+        return False
+
+
+def _moments(pre: Float[Tensor, "rows width"], post: Float[Tensor, "rows width"]) -> Float[Tensor, "8 width"]:
+    """Return count, sums, sums of products, and the ends of the pre-activations."""
+    sums = [pre.new_full(pre.shape[1:], len(pre)), pre.sum(dim=0), post.sum(dim=0)]
+    sums += [(first * second).sum(dim=0) for first, second in ((pre, pre), (post, post), (pre, post))]
+    return torch.stack([*sums, pre.amin(dim=0), pre.amax(dim=0)]).cpu()
+
+
+def _merged(old: Float[Tensor, "8 width"], new: Float[Tensor, "8 width"]) -> Float[Tensor, "8 width"]:
+    """Return the moments of two batches together."""
+    ends = torch.minimum(old[6], new[6])[None], torch.maximum(old[7], new[7])[None]
+    return torch.cat([old[:6] + new[:6], *ends])
+
+
+def _occupancy(name: str, table: PieceTable, rows: Float[Tensor, "8 width"]) -> Occupancy:
     """Read the occupied pieces and the correlation off the moments."""
     count, pre, post, pre2, post2, cross, low, high = rows
-    table = piece_table(activation, len(low), include_tails=True, dtype=dtype)
     piece = occupied_piece(table, low, high)
     variance = (pre2 / count - (pre / count) ** 2) * (post2 / count - (post / count) ** 2)
     covariance = cross / count - pre * post / count**2

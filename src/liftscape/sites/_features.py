@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
-from weakref import ref
 
 import torch
 from jaxtyping import Float
@@ -13,10 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
 
-__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_neurons", "stream_outputs", "stream_pairs"]
-
-_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
+__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_outputs", "stream_pairs"]
 
 
 def iterate_inputs(inputs: Any) -> Iterator[Any]:
@@ -91,39 +87,6 @@ def stream_features(
     _stream(model, names, inputs, receive, outputs=False)
 
 
-def stream_neurons(
-    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Float[Tensor, "rows neurons"]], None]
-) -> None:
-    """Hand the pre-activations that reach each named activation to a receiver, one column for each neuron.
-
-    The places of a channel are samples of one neuron. Channels are on axis 1 where a convolution or a norm over such
-    channels made the tensor, on the last axis where a Linear or a LayerNorm did; else on axis 1 from four axes on.
-
-    Args:
-        model: any module; it is left as it was.
-        names: activation modules.
-        inputs: as for :func:`iterate_inputs`.
-        receive: called with the name and the pre-activations as rows.
-    """
-    made: dict[int, tuple[ref[Tensor], bool]] = {}
-
-    def note(first: bool) -> Callable[[nn.Module, Any, Any], None]:
-        # Weakly, so that no activation outlives its use; an identity may be another tensor's by then.
-        return lambda _module, _args, output: made.update({id(output): (ref(output), first)})
-
-    def rows(tensor: Tensor) -> Tensor:
-        maker, first = made.get(id(tensor), (lambda: None, False))
-        first = first if maker() is tensor else tensor.ndim >= 4
-        return _rows(tensor.movedim(1, -1) if first and tensor.ndim > 2 else tensor)
-
-    with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
-                hook = module.register_forward_hook(note(isinstance(module, _CHANNELS_FIRST)))
-                stack.callback(hook.remove)
-        _stream(model, names, inputs, receive, outputs=False, rows=rows)
-
-
 def stream_outputs(
     model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Float[Tensor, "rows features"]], None]
 ) -> None:
@@ -192,19 +155,14 @@ def _rows(tensor: Tensor) -> Float[Tensor, "rows features"]:
 
 
 def _stream(
-    model: nn.Module,
-    names: Sequence[str],
-    inputs: Any,
-    receive: Callable[[str, Tensor], None],
-    outputs: bool,
-    rows: Callable[[Tensor], Tensor] = _rows,
+    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Tensor], None], outputs: bool
 ) -> None:
     """Run all batches with hooks on the named modules."""
     seen: set[str] = set()
 
     def take(name: str, tensor: Tensor) -> None:
         seen.add(name)
-        receive(name, rows(tensor))
+        receive(name, _rows(tensor))
 
     def listen(name: str) -> RemovableHandle:
         module = model.get_submodule(name)

@@ -118,7 +118,7 @@ def _normalised(model: nn.Module, x: Tensor) -> nn.Module:
     names = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
     moments: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def receive(name: str, t: Tensor) -> None:
+    def receive(name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
         moments[name] = t.mean(dim=0), t.var(dim=0, correction=0)
 
     stream_neurons(model, names, x, receive)

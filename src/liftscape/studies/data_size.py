@@ -117,7 +117,7 @@ def _margin(model: nn.Module, names: list[str], x: Tensor) -> float:
     """Return the least pre-activation of the inserted neurons in units of their spread; negative off the manifold."""
     least: list[float] = []
 
-    def receive(_name: str, t: Tensor) -> None:
+    def receive(_name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
         least.append(float((t.amin(dim=0) / t.std(dim=0).clamp_min(1e-12)).min()))
 
     stream_neurons(model, names, x, receive)

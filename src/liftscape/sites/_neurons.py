@@ -1,0 +1,145 @@
+"""The pre-activations of activations, modules and functions alike, one column for each neuron."""
+
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, final
+from weakref import ref
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from liftscape.outcomes import SiteError
+from liftscape.risk import call_model, trainable_parameters
+from liftscape.sites._features import iterate_inputs
+
+__all__ = ["Receive", "stream_neurons"]
+
+# Name, the module or function, the call's further arguments, and the pre-activations.
+Receive = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Float[Tensor, "rows neurons"]], None]
+
+_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
+
+
+def stream_neurons(
+    model: nn.Module,
+    names: Sequence[str],
+    inputs: Any,
+    receive: Receive,
+    is_activation: Callable[[Any], bool] | None = None,
+) -> None:
+    """Hand the pre-activations that reach activations to a receiver, call by call, over all batches.
+
+    The places of a channel are samples of one neuron. Channels are on axis 1 where a convolution or a norm over such
+    channels made the tensor, on the last axis where a Linear or a LayerNorm did; else on axis 1 from four axes on.
+    Functions have the name of the module that calls them, then their own, then their number where there are several.
+
+    Args:
+        model: any module; it is left as it was.
+        names: activation modules.
+        inputs: as for :func:`iterate_inputs`.
+        receive: called with the name, the module or function, the call's further arguments and the pre-activations.
+        is_activation: tells the functions that are wanted as well; none when None.
+
+    Raises:
+        SiteError: if a named module is never called.
+    """
+    seen: set[str] = set()
+
+    def take(name: str, activation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], t: Tensor) -> None:
+        seen.add(name)
+        # A receiver may call the activation itself.
+        with nullcontext() if listener is None else listener.deaf():
+            receive(name, activation, args, kwargs, axes.rows(t))
+
+    def before(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, args: take(name, module, (), {}, args[0])
+
+    with ExitStack() as stack, torch.no_grad():
+        axes = stack.enter_context(_Axes(model))
+        listener = _Listener(model, names, is_activation, take) if is_activation is not None else None
+        # Before the call, since an activation in place overwrites what it reads.
+        for name in names:
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(before(name)).remove)
+        if listener is not None:
+            stack.enter_context(listener.places)
+            stack.enter_context(listener)
+        for batch in iterate_inputs(inputs):
+            if listener is not None:
+                listener.counts.clear()
+            call_model(model, trainable_parameters(model), batch)
+    for name in names:
+        if name not in seen:
+            raise SiteError(f"module '{name}' is never called on these inputs, so no features reach it.")
+
+
+@final
+class _Axes(ExitStack):
+    """Knows on which axis a tensor has its neurons, by what made it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        # Weakly, so that no activation outlives its use; an identity may be another tensor's by then.
+        self._made: dict[int, tuple[ref[Tensor], bool]] = {}
+        for module in model.modules():
+            if isinstance(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
+                hook = module.register_forward_hook(self._note(isinstance(module, _CHANNELS_FIRST)))
+                self.callback(hook.remove)
+
+    def rows(self, tensor: Tensor) -> Float[Tensor, "rows neurons"]:
+        """Return a tensor outside the graph with its neurons as columns."""
+        maker, first = self._made.get(id(tensor), (None, False))
+        first = first if maker is not None and maker() is tensor else tensor.ndim >= 4
+        turned = tensor.detach().movedim(1, -1) if first and tensor.ndim > 2 else tensor.detach()
+        return turned.reshape(-1, turned.shape[-1])
+
+    def _note(self, first: bool) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _args, output: self._made.update({id(output): (ref(output), first)})
+
+
+@final
+class _Listener(TorchFunctionMode):
+    """Hears the activations that are called as functions, outside the modules that are heard anyway."""
+
+    def __init__(
+        self, model: nn.Module, names: Collection[str], is_activation: Callable[[Any], bool], take: Receive
+    ) -> None:
+        super().__init__()
+        self._is_activation, self._take = is_activation, take
+        self._inside: list[str] = []
+        self._hears = True
+        self.counts: dict[str, int] = {}
+        self.places = ExitStack()
+        self._heard = {id(model.get_submodule(name)) for name in names}
+        for name, module in model.named_modules():
+            enter = module.register_forward_pre_hook(self._enter("" if id(module) in self._heard else f"{name}."))
+            self.places.callback(enter.remove)
+            self.places.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # An empty place is within a module that is heard by its own hook.
+        place = self._inside[-1] if self._inside and self._hears else ""
+        if place and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and self._is_activation(func):
+            name = f"{place.lstrip('.')}{func.__name__.strip('_')}"
+            count = self.counts[name] = self.counts.get(name, 0) + 1
+            further = {key: value for key, value in kwargs.items() if key != "inplace"}
+            self._take(name if count == 1 else f"{name} {count}", func, tuple(args[1:]), further, args[0])
+        return func(*args, **kwargs)
+
+    @contextmanager
+    def deaf(self) -> Generator[None]:
+        """Hear nothing while the context lasts."""
+        before, self._hears = self._hears, False
+        try:
+            yield
+        finally:
+            self._hears = before
+
+    def _enter(self, place: str) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, _args: self._inside.append(place)
+
+    def _leave(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+        self._inside.pop()
