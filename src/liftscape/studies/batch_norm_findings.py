@@ -227,7 +227,7 @@ def _curves(
 
 def _losses(row: Row) -> tuple[list[float], list[float]]:
     """Return steps, from 1 for a logarithmic axis, and losses."""
-    return [step + 1 for step in row["steps"]], [loss if loss is not None else float("inf") for loss in row["losses"]]
+    return [step + 1.0 for step in row["steps"]], [loss if loss is not None else float("inf") for loss in row["losses"]]
 
 
 def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
@@ -246,7 +246,7 @@ def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
 
 def _held_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
     """Draw the share of neurons on one piece."""
-    shares = lambda row: ([step + 1 for step in row["layers_at"]], [fmean(layers) for layers in row["held"]])
+    shares = lambda row: ([step + 1.0 for step in row["layers_at"]], [fmean(layers) for layers in row["held"]])
     return Chart(
         f"{network}-{name}-linear",
         f"{network} on {name}: linearised neurons",

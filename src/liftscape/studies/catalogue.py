@@ -16,6 +16,8 @@ STUDIES = {
     "depth-dynamics": "Do deep networks on their way stay at critical points of shallower ones?",
     "batch-norm": "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
     "data-size": "Does more data shrink the lifted manifolds, and is that why training leaves them sooner?",
+    "layer-pruning": "Can layers that training has linearised be folded away, at a plateau and at the end?",
+    "in-the-wild": "How linear are the layers of networks as they are used, over training and at the end?",
 }
 
 

@@ -75,7 +75,7 @@ def effect_of(values: Sequence[float]) -> Effect:
     return Effect(mean, mean - reach, mean + reach, len(kept))
 
 
-def steps_to(level: float, steps: Sequence[float], losses: Sequence[float]) -> float:
+def steps_to(level: float, steps: "Sequence[int | float]", losses: Sequence[float]) -> float:
     """Return the step at which a loss first is at most a level, by linear interpolation; infinity if it never is.
 
     Args:

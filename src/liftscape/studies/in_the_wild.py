@@ -1,0 +1,96 @@
+"""How linear each layer is, over training and at the end, in networks of the kinds that are used."""
+
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from liftscape import data
+from liftscape.linearity import layer_linearity
+from liftscape.outcomes import LoadError
+from liftscape.studies.in_the_wild_findings import TRAINED, summarise
+from liftscape.studies.in_the_wild_nets import ResidualCNN, Transformer, trained_mnist_cnn
+from liftscape.studies.in_the_wild_settings import Settings
+from liftscape.studies.pictures import pictures
+from liftscape.studies.watching import accuracy, log_spaced, watch
+from liftscape.training import initial_model
+
+__all__ = ["Settings", "run_task", "summarise", "tasks"]
+
+
+def tasks(config: Settings) -> list[str]:
+    """Return one task for each network and seed; the trained one has no seeds.
+
+    Args:
+        config: the settings.
+
+    Returns:
+        "network/seed".
+    """
+    own = [name for name in config.networks if name != TRAINED]
+    return [f"{name}/{seed}" for name, seed in product(own, range(config.seeds))] + [
+        f"{name}/0" for name in config.networks if name == TRAINED
+    ]
+
+
+def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any]:
+    """Train a network and watch its layers, or look at the trained one.
+
+    Args:
+        config: the settings.
+        task: one of :func:`tasks`.
+        device: where it is done.
+
+    Returns:
+        Its row.
+    """
+    network, number = task.split("/")
+    if network == TRAINED:
+        return {"network": network, **_look_at_the_trained(device)}
+    seed, (x, y) = int(number), pictures(config.data, config.samples, device)
+    model = initial_model(lambda: _network(config, network, x.shape[-1]), seed).to(device)
+    names = [row.name for row in layer_linearity(model, x[:8]).rows]
+    row = watch(
+        model,
+        x,
+        y,
+        probe=config.probe,
+        losses_at=log_spaced(config.steps, config.losses),
+        layers_at=log_spaced(config.steps, config.records),
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        batch_size=config.batch,
+        seed=seed,
+    )
+    test = pictures(config.data, config.samples, device, "test")
+    return {"network": network, "seed": seed, "names": names, "accuracy": accuracy(model, *test), **row}
+
+
+def _network(config: Settings, network: str, side: int) -> nn.Module:
+    """Return one of the networks that are trained here."""
+    if network == "transformer":
+        return Transformer(side, config.features, config.layers)
+    return ResidualCNN(config.channels, config.blocks)
+
+
+def _look_at_the_trained(device: torch.device) -> dict[str, Any]:
+    """Return the linearity of the trained network on MNIST's test images, or what is missing and how to get it."""
+    model = trained_mnist_cnn()
+    if isinstance(model, str):
+        return {"missing": model}
+    try:
+        x, y = data.mnist("test")
+    except LoadError as error:
+        return {"missing": str(error).split("; ")[-1].rstrip(".")}
+    model, x, y = model.to(device), ((x - 0.1307) / 0.3081).to(device), y.to(device)
+    rows = layer_linearity(model, [(x[start : start + 1000], None) for start in range(0, len(x), 1000)]).rows
+    return {
+        "accuracy": accuracy(model, x[:2000], y[:2000]),
+        "names": [row.name for row in rows],
+        "neurons": [row.neurons for row in rows],
+        "held": [row.occupancy for row in rows],
+        "dead": [row.dead for row in rows],
+        "correlation": [row.min_correlation for row in rows],
+        "r2": [row.r2 if row.r2 == row.r2 else None for row in rows],
+    }

@@ -1,0 +1,174 @@
+"""What the in-the-wild study found, as claims, tables and heat maps."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from liftscape.studies.effects import effect_of
+from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Series, Table, Verdict
+from liftscape.studies.in_the_wild_settings import Settings
+
+__all__ = ["TRAINED", "summarise"]
+
+TRAINED = "trained mnist cnn"
+_SOURCE = "paper: layer linearization in trained networks"
+Row = Mapping[str, Any]
+
+
+def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
+    """Return claims, tables and heat maps.
+
+    Args:
+        config: the settings.
+        size: "full" or "toy".
+        rows: of every task.
+
+    Returns:
+        The findings.
+    """
+    own = {
+        name: [row for row in rows.values() if row["network"] == name] for name in config.networks if name != TRAINED
+    }
+    trained = next((row for row in rows.values() if row["network"] == TRAINED), None)
+    tables = [_layers(own)]
+    if trained is not None:
+        tables.append(_trained(trained))
+    return Findings(
+        "in-the-wild",
+        "How linear are the layers of networks as they are used, over training and at the end?",
+        size,
+        config.seeds,
+        (_changes(own), _exactly_linear(own, trained)),
+        tuple(tables),
+        tuple(chart for name, runs in own.items() for chart in (_loss(name, runs), *_maps(name, runs))),
+    )
+
+
+def _least(row: Row, record: int) -> float:
+    """Return the smallest |ρ| of a layer, averaged over layers."""
+    return fmean(value for value in row["correlation"][record] if value is not None)
+
+
+def _changes(own: Mapping[str, Sequence[Row]]) -> Claim:
+    """Judge whether layers lose linearity in training."""
+    effects = {name: effect_of([_least(row, -1) - _least(row, 0) for row in runs]) for name, runs in own.items()}
+    below = [effect.below_zero for effect in effects.values()]
+    verdict: Verdict = "holds" if all(below) else "holds under these conditions" if any(below) else "does not hold"
+    seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
+    return Claim(
+        "Training makes layers less linear than they were at the start.",
+        _SOURCE,
+        "the smallest |ρ| of a layer's neurons, averaged over layers, falls: the 95 % interval is below 0",
+        f"at the end − at the start: {seen}",
+        verdict,
+    )
+
+
+def _exactly_linear(own: Mapping[str, Sequence[Row]], trained: Row | None) -> Claim:
+    """Judge whether trained networks hold layers that are exactly linear on their data."""
+    ends = {name: [share for row in runs for share in row["held"][-1]] for name, runs in own.items()}
+    if trained is not None and "missing" not in trained:
+        ends[TRAINED] = trained["held"]
+    counts = {name: sum(share == 1 for share in shares) for name, shares in ends.items()}
+    held = [count > 0 for count in counts.values()]
+    verdict: Verdict = "holds" if all(held) else "holds under these conditions" if any(held) else "does not hold"
+    seen = "; ".join(
+        f"{name} {counts[name]} of {len(shares)}, largest share of neurons on one piece {max(shares):.2f}"
+        for name, shares in ends.items()
+    )
+    return Claim(
+        "Trained networks hold layers that are exactly linear on their data.",
+        _SOURCE,
+        "in each network one layer or more whose neurons all stay on one affine piece",
+        seen + (f"; {TRAINED}: {trained['missing']}" if trained is not None and "missing" in trained else ""),
+        verdict,
+    )
+
+
+def _layers(own: Mapping[str, Sequence[Row]]) -> Table:
+    """Return a row for each layer."""
+    rows = []
+    for name, runs in own.items():
+        for place, layer in enumerate(runs[0]["names"]):
+            value = lambda key, record, runs=runs, place=place: effect_of([
+                row[key][record][place] for row in runs if row[key][record][place] is not None
+            ]).text()
+            rows.append({
+                "network": name,
+                "layer": layer,
+                "on one piece at the start": value("held", 0),
+                "at the end": value("held", -1),
+                "least |ρ| at the start": value("correlation", 0),
+                "at the end ": value("correlation", -1),
+                "held-out accuracy": effect_of([row["accuracy"] for row in runs]).text(3) if place == 0 else "",
+            })
+    return Table("layers", "Shares of neurons and correlations, means over seeds with 95 % intervals", tuple(rows))
+
+
+def _trained(row: Row) -> Table:
+    """Return the layers of the trained network, or how to get it."""
+    title = "A CNN that others trained, on the 10,000 test images of MNIST"
+    if "missing" in row:
+        return Table("trained", title, ({"network": TRAINED, "layers": row["missing"]},))
+    rows = tuple(
+        {
+            "layer": name,
+            "neurons": row["neurons"][place],
+            "on one piece": f"{row['held'][place]:.3f}",
+            "dead": row["dead"][place],
+            "least |ρ|": f"{row['correlation'][place]:.3f}",
+            "R² of the map in its place": "" if row["r2"][place] is None else f"{row['r2'][place]:.3f}",
+        }
+        for place, name in enumerate(row["names"])
+    )
+    return Table("trained", title, rows)
+
+
+def _loss(name: str, runs: Sequence[Row]) -> Chart:
+    """Draw the losses."""
+    x = tuple(step + 1.0 for step in runs[0]["steps"])
+    series = [Series("", x, tuple(row["losses"]), "faint", 0) for row in runs]
+    middle = tuple(map(median, zip(*(row["losses"] for row in runs), strict=True)))
+    return Chart(
+        f"{_key(name)}-loss",
+        f"{name}: loss",
+        "gradient step + 1",
+        "training loss (cross-entropy)",
+        (*series, Series("median", x, middle, "bold", 0)),
+        "Faint: seeds; bold: their median.",
+        log_x=True,
+    )
+
+
+def _maps(name: str, runs: Sequence[Row]) -> list[HeatMap]:
+    """Draw layer against step, as medians over seeds."""
+    maps = []
+    for key, title, value in (
+        ("held", "neurons on one affine piece", "share of neurons"),
+        ("correlation", "least correlation", "smallest |ρ| of pre- and post-activation"),
+    ):
+        values = tuple(
+            tuple(
+                median(float("nan") if row[key][record][place] is None else row[key][record][place] for row in runs)
+                for record in range(len(runs[0]["layers_at"]))
+            )
+            for place in range(len(runs[0]["names"]))
+        )
+        maps.append(
+            HeatMap(
+                f"{_key(name)}-{key}",
+                f"{name}: {title}",
+                "gradient step",
+                value,
+                tuple(map(float, runs[0]["layers_at"])),
+                tuple(runs[0]["names"]),
+                values,
+                "Layers from the input (top) to the output; medians over seeds.",
+            )
+        )
+    return maps
+
+
+def _key(name: str) -> str:
+    """Return a name that a file may have."""
+    return name.replace(" ", "-")
