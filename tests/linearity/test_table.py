@@ -80,3 +80,21 @@ def test_a_layer_without_an_affine_reader_has_no_map() -> None:
     (row,) = ls.layer_linearity(model, torch.randn(5, 3, dtype=F64)).rows
     assert np.isnan(row.r2)
     assert np.isnan(row.loss_change)
+
+
+class Counted:
+    """Batches that count how often they are read."""
+
+    def __init__(self, data: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self.data, self.passes = data, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.data)
+
+
+def test_pieces_and_maps_are_measured_in_one_pass() -> None:
+    data = Counted(batches())
+    assert len(ls.layer_linearity(network(nn.Tanh()), data).rows) == 2
+    # Beside the one pass only the first batch is looked at, to see what calls what.
+    assert data.passes == 2

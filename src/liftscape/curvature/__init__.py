@@ -1,5 +1,6 @@
 """Curvature: what the Hessian's spectrum says about a point."""
 
+from liftscape.curvature._basis import Basis
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
 from liftscape.curvature._density import SpectralDensity, spectral_density
 from liftscape.curvature._diagonal import Diagonal, diagonal
@@ -30,6 +31,7 @@ from liftscape.curvature._work import Progress
 from liftscape.risk import DenseOperator, Hessian, SymmetricOperator
 
 __all__ = [
+    "Basis",
     "DenseOperator",
     "Diagonal",
     "Eigenpairs",

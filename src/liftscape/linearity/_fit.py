@@ -1,5 +1,7 @@
 """The best affine map from what reaches a layer to the next pre-activation, by streaming normal equations."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -9,9 +11,9 @@ from torch import Tensor, nn
 
 from liftscape.linearity._maps import made_from, rows_read, rows_written, stand_in
 from liftscape.linearity._runs import Run
-from liftscape.sites import copy_with, stream_pairs
+from liftscape.sites import copy_with, hearing_pairs, run_batches
 
-__all__ = ["AffineFit", "fit_runs", "replace_run"]
+__all__ = ["AffineFit", "fit_runs", "fitting", "replace_run"]
 
 # Directions of the features with less than this share of the largest variance are not told from rounding.
 _RANK = 1e-12
@@ -88,8 +90,27 @@ def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any)
     Returns:
         Fits by the activation's name.
     """
+    with fitting(model, runs) as (begin, result):
+        run_batches(model, inputs, begin)
+    return result()
+
+
+@contextmanager
+def fitting(
+    model: nn.Module, runs: "tuple[Run, ...] | list[Run]"
+) -> "Generator[tuple[Callable[[], None], Callable[[], dict[str, AffineFit]]]]":
+    """Fit affine maps to runs from all that passes through the model while the context lasts.
+
+    Args:
+        model: any module.
+        runs: of that module; those without a stand-in are left out.
+
+    Yields:
+        What is to be called before each batch, and what returns the fits.
+    """
     maps = {(run.first, run.last): _stand_in(model, run) for run in runs}
     moments = {(run.first, run.last): _Moments() for run in runs if not isinstance(maps[run.first, run.last], str)}
+    names = {(run.first, run.last): run.activation for run in runs}
 
     def receive(pair: tuple[str, str], h: Tensor, z: Tensor) -> None:
         map_ = maps[pair]
@@ -98,10 +119,11 @@ def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any)
         for part, written in zip(h.split(size), z.split(size), strict=True):
             moments[pair].add(rows_read(map_, part), rows_written(map_, written))
 
-    if moments:
-        stream_pairs(model, list(moments), inputs, receive)
-    names = {(run.first, run.last): run.activation for run in runs}
-    return {names[pair]: each.fit() for pair, each in moments.items()}
+    def result() -> dict[str, AffineFit]:
+        return {names[pair]: each.fit() for pair, each in moments.items()}
+
+    with hearing_pairs(model, list(moments), receive) as begin:
+        yield begin, result
 
 
 def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:

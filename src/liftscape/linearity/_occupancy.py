@@ -1,6 +1,7 @@
 """Piece occupancy: which affine piece holds all samples of each neuron, in one streaming pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_table
 from liftscape.outcomes import ActivationError
-from liftscape.sites import stream_neurons
+from liftscape.sites import hearing_neurons, run_batches
 
-__all__ = ["Occupancy", "activation_modules", "piece_occupancy"]
+__all__ = ["Occupancy", "activation_modules", "piece_occupancy", "watching_pieces"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,25 @@ def piece_occupancy(
         >>> piece_occupancy(net, torch.zeros(4, 2))[0].exactly_linear
         True
     """
+    with watching_pieces(model, names, dtype) as (begin, result):
+        run_batches(model, inputs, begin)
+    return result()
+
+
+@contextmanager
+def watching_pieces(
+    model: nn.Module, names: Sequence[str] | None = None, dtype: torch.dtype = torch.float64
+) -> "Generator[tuple[Callable[[], None], Callable[[], tuple[Occupancy, ...]]]]":
+    """Watch which pieces are occupied by all that passes through the model while the context lasts.
+
+    Args:
+        model: any module.
+        names: as for :func:`piece_occupancy`.
+        dtype: as there.
+
+    Yields:
+        What is to be called before each batch, and what returns the entries.
+    """
     modules = activation_modules(model)
     moments: dict[str, Tensor] = {}
     calls: dict[str, Callable[..., PieceTable]] = {}
@@ -103,11 +123,14 @@ def piece_occupancy(
         moments[name] = _merged(moments[name], rows) if name in moments else rows
         calls[name] = lambda width: piece_table(activation, width, *args, include_tails=True, dtype=dtype, **kwargs)
 
-    is_activation = _has_pieces if names is None else None
-    stream_neurons(model, list(modules) if names is None else names, inputs, receive, is_activation)
-    order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
-    chosen = order if names is None else names
-    return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in chosen)
+    def result() -> tuple[Occupancy, ...]:
+        order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
+        chosen = order if names is None else names
+        return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in chosen)
+
+    wanted, functions = (list(modules), _has_pieces) if names is None else (names, None)
+    with hearing_neurons(model, wanted, receive, functions) as begin:
+        yield begin, result
 
 
 # Functions that are more often arithmetic than activations.

@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import nn
 
-from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
-from liftscape.linearity._occupancy import Occupancy, piece_occupancy
+from liftscape.linearity._fit import AffineFit, fitting, replace_run
+from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
+from liftscape.sites import run_batches
 
 __all__ = ["LinearityRow", "LinearityTable", "layer_linearity"]
 
@@ -79,11 +80,14 @@ def layer_linearity(
     """
     model, source = model_and_inputs(model_or_risk, inputs)
     runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None} if affine_maps else {}
-    fits = fit_runs(model, list(runs.values()), source)
-    changes = {name: float("nan") for name in runs}
+    # Pieces and maps in one pass: the data may be slow to read.
+    with watching_pieces(model) as (begin, occupied), fitting(model, list(runs.values())) as (forget, fitted):
+        run_batches(model, source, begin, forget)
+    fits = fitted()
+    changes = {name: float("nan") for name in fits}
     if isinstance(model_or_risk, EmpiricalRisk):
-        changes = {name: _loss_change(model_or_risk, run, fits[name]) for name, run in runs.items()}
-    return LinearityTable(tuple(_row(own, fits, changes) for own in piece_occupancy(model, source)))
+        changes = {name: _loss_change(model_or_risk, runs[name], fit) for name, fit in fits.items()}
+    return LinearityTable(tuple(_row(own, fits, changes) for own in occupied()))
 
 
 def _loss_change(risk: EmpiricalRisk, run: Run, fit: AffineFit) -> float:

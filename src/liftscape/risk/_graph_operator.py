@@ -132,15 +132,19 @@ class GraphOperator(SymmetricOperator):
         keep, self._used = self._plan.keep and self._used, True
         total = _Total(block.shape[1], self._leaves)
         with explained(self._explain), torch.enable_grad():
-            if keep and self._kept is None:
-                self._kept = list(self.graphs())
             # Read by `next` in a loop that drops a graph before the next one is built.
-            pending = iter(self._kept if keep and self._kept is not None else self.graphs())
+            pending = self._kept_or_built(keep)
             while (graph := next(pending, None)) is not None:
                 with torch.no_grad():
                     self._add(total, graph, block, keep)
                 del graph
         return total.rows.T
+
+    def _kept_or_built(self, keep: bool) -> Iterator[Graph]:
+        """Return the graphs, from memory where they are to be kept."""
+        if keep and self._kept is None:
+            self._kept = list(self.graphs())
+        return iter(self._kept) if keep and self._kept is not None else self.graphs()
 
     def _add(self, total: "_Total", graph: Graph, block: Tensor, keep: bool) -> None:
         """Add one graph's products with all columns."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.outcomes import ModelError
-from liftscape.risk._graph_operator import GraphOperator, Plan
+from liftscape.risk._graph_operator import GraphOperator, Plan, explained
 
 __all__ = ["GradientGraph", "Hessian", "backward_rows", "flatten", "gradient_of", "unflatten"]
 
@@ -85,6 +85,20 @@ class GradientGraph:
             parts = torch.autograd.grad(term, leaves, create_graph=True, allow_unused=True)
         # By leaf rather than as one vector, which would be a copy forth and another one back.
         self._parts = {index: part for index, part in enumerate(parts) if part is not None and part.requires_grad}
+        self.value = term.detach()
+        self._constant = {
+            index: part for index, part in enumerate(parts) if part is not None and not part.requires_grad
+        }
+
+    def gradient(self) -> Float[Tensor, " M"]:
+        """Return ∇term as one vector.
+
+        Returns:
+            The vector (M,), without its graph.
+        """
+        known = self._parts | self._constant
+        rows = [known[index] if index in known else torch.zeros_like(leaf) for index, leaf in enumerate(self._leaves)]
+        return torch.cat([row.detach().reshape(-1) for row in rows])
 
     @property
     def parts(self) -> list[Tensor]:
@@ -152,3 +166,17 @@ class Hessian(GraphOperator):
             # What this frame holds would stay in memory while the next graph is built.
             del term
             yield pending.pop()
+
+    def value_and_gradient(self) -> tuple[Float[Tensor, ""], Float[Tensor, " M"]]:
+        """Return R and ∇R off the graphs that products run through, which are kept where the plan allows it.
+
+        Returns:
+            A scalar and a vector (M,).
+        """
+        self.prepare()
+        value, gradient = torch.zeros((), dtype=self.dtype, device=self.device), torch.zeros(())
+        with explained(self._explain), torch.enable_grad():
+            for graph in self._kept_or_built(self._plan.keep):
+                assert isinstance(graph, GradientGraph)
+                value, gradient = value + graph.value, gradient.to(value) + graph.gradient()
+        return value, gradient.expand(self.size) if gradient.ndim == 0 else gradient

@@ -1,8 +1,15 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
-from liftscape.sites._features import first_batch, iterate_inputs, stream_features, stream_outputs, stream_pairs
+from liftscape.sites._features import (
+    first_batch,
+    hearing_pairs,
+    iterate_inputs,
+    run_batches,
+    stream_features,
+    stream_outputs,
+)
 from liftscape.sites._find import Site, find_sites, require_site
-from liftscape.sites._neurons import stream_neurons
+from liftscape.sites._neurons import hearing_neurons, stream_neurons
 from liftscape.sites._replace import copy_with
 from liftscape.sites._trace import Event, Trace, trace_call
 
@@ -13,11 +20,13 @@ __all__ = [
     "copy_with",
     "find_sites",
     "first_batch",
+    "hearing_neurons",
+    "hearing_pairs",
     "iterate_inputs",
     "require_site",
+    "run_batches",
     "stream_features",
     "stream_neurons",
     "stream_outputs",
-    "stream_pairs",
     "trace_call",
 ]

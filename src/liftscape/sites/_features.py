@@ -1,7 +1,7 @@
 """The features that reach affine maps, streamed batch by batch and never kept."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
 
-__all__ = ["first_batch", "iterate_inputs", "stream_features", "stream_outputs", "stream_pairs"]
+__all__ = ["first_batch", "hearing_pairs", "iterate_inputs", "run_batches", "stream_features", "stream_outputs"]
 
 
 def iterate_inputs(inputs: Any) -> Iterator[Any]:
@@ -104,22 +104,37 @@ def stream_outputs(
     _stream(model, names, inputs, receive, outputs=True)
 
 
-def stream_pairs(
-    model: nn.Module,
-    pairs: Sequence[tuple[str, str]],
-    inputs: Any,
-    receive: Callable[[tuple[str, str], Tensor, Tensor], None],
-) -> None:
-    """Hand what reaches a first module and what leaves a last one to a receiver, call by call, over all batches.
+def run_batches(model: nn.Module, inputs: Any, *begin: Callable[[], None]) -> None:
+    """Run the model over all batches, in its own mode, with copies of its buffers.
 
     Args:
         model: any module; it is left as it was.
-        pairs: names of modules, the first called before the last.
         inputs: as for :func:`iterate_inputs`.
+        begin: called before each batch.
+    """
+    with torch.no_grad():
+        for batch in iterate_inputs(inputs):
+            for each in begin:
+                each()
+            call_model(model, trainable_parameters(model), batch)
+
+
+@contextmanager
+def hearing_pairs(
+    model: nn.Module, pairs: Sequence[tuple[str, str]], receive: Callable[[tuple[str, str], Tensor, Tensor], None]
+) -> Generator[Callable[[], None]]:
+    """Hand what reaches a first module and what leaves a last one to a receiver, whenever the model is called.
+
+    Args:
+        model: any module.
+        pairs: names of modules, the first called before the last.
         receive: called with the pair, the features and the outputs, in the shapes they have.
 
+    Yields:
+        To be called before each batch.
+
     Raises:
-        SiteError: if a last module is never called after its first one.
+        SiteError: if at the end a last module was never called after its first one.
     """
     held: dict[str, Tensor] = {}
     seen: set[tuple[str, str]] = set()
@@ -136,14 +151,12 @@ def stream_pairs(
     def exit_from(last: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _module, _args, output: leave(last, output)
 
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack:
         for first in {pair[0] for pair in pairs}:
             stack.callback(model.get_submodule(first).register_forward_pre_hook(enter(first)).remove)
         for last in {pair[1] for pair in pairs}:
             stack.callback(model.get_submodule(last).register_forward_hook(exit_from(last)).remove)
-        for batch in iterate_inputs(inputs):
-            held.clear()
-            call_model(model, trainable_parameters(model), batch)
+        yield held.clear
     for pair in pairs:
         if pair not in seen:
             raise SiteError(f"module '{pair[1]}' is never called after '{pair[0]}' on these inputs.")

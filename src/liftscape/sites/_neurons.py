@@ -5,16 +5,14 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, final
 from weakref import ref
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from liftscape.outcomes import SiteError
-from liftscape.risk import call_model, trainable_parameters
-from liftscape.sites._features import iterate_inputs
+from liftscape.sites._features import run_batches
 
-__all__ = ["Receive", "stream_neurons"]
+__all__ = ["Receive", "hearing_neurons", "stream_neurons"]
 
 # Name, the module or function, the call's further arguments, and the pre-activations.
 Receive = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Float[Tensor, "rows neurons"]], None]
@@ -23,28 +21,43 @@ _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.G
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
-def stream_neurons(
+def stream_neurons(model: nn.Module, names: Sequence[str], inputs: Any, receive: Receive) -> None:
+    """Hand the pre-activations that reach activation modules to a receiver, call by call, over all batches.
+
+    Args:
+        model: any module; it is left as it was.
+        names: activation modules.
+        inputs: as for :func:`iterate_inputs`.
+        receive: called with the name, the module, nothing and the pre-activations.
+    """
+    with hearing_neurons(model, names, receive) as begin:
+        run_batches(model, inputs, begin)
+
+
+@contextmanager
+def hearing_neurons(
     model: nn.Module,
     names: Sequence[str],
-    inputs: Any,
     receive: Receive,
     is_activation: Callable[[Any], bool] | None = None,
-) -> None:
-    """Hand the pre-activations that reach activations to a receiver, call by call, over all batches.
+) -> Generator[Callable[[], None]]:
+    """Hand the pre-activations that reach activations to a receiver, whenever the model is called.
 
     The places of a channel are samples of one neuron. Channels are on axis 1 where a convolution or a norm over such
     channels made the tensor, on the last axis where a Linear or a LayerNorm did; else on axis 1 from four axes on.
     Functions have the name of the module that calls them, then their own, then their number where there are several.
 
     Args:
-        model: any module; it is left as it was.
+        model: any module.
         names: activation modules.
-        inputs: as for :func:`iterate_inputs`.
         receive: called with the name, the module or function, the call's further arguments and the pre-activations.
         is_activation: tells the functions that are wanted as well; none when None.
 
+    Yields:
+        To be called before each batch.
+
     Raises:
-        SiteError: if a named module is never called.
+        SiteError: if at the end a named module was never called.
     """
     seen: set[str] = set()
 
@@ -57,7 +70,7 @@ def stream_neurons(
     def before(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda module, args: take(name, module, (), {}, args[0])
 
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack:
         axes = stack.enter_context(_Axes(model))
         listener = _Listener(model, names, is_activation, take) if is_activation is not None else None
         # Before the call, since an activation in place overwrites what it reads.
@@ -66,10 +79,7 @@ def stream_neurons(
         if listener is not None:
             stack.enter_context(listener.places)
             stack.enter_context(listener)
-        for batch in iterate_inputs(inputs):
-            if listener is not None:
-                listener.counts.clear()
-            call_model(model, trainable_parameters(model), batch)
+        yield (lambda: None) if listener is None else listener.counts.clear
     for name in names:
         if name not in seen:
             raise SiteError(f"module '{name}' is never called on these inputs, so no features reach it.")

@@ -1,15 +1,16 @@
 """Watching a training: linearity of the layers, gradient norm and extreme curvature, at a few products a record."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.curvature import Basis, Hessian
 from liftscape.linearity import LinearityRow, layer_linearity
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Monitor", "Reading"]
 
@@ -65,7 +66,7 @@ class Monitor:
         ([0, 100], 2)
     """
 
-    def __init__(self, risk: EmpiricalRisk, *, probe: int = 128, generator: torch.Generator | None = None) -> None:
+    def __init__(self, risk: EmpiricalRisk, *, probe: int = 64, generator: torch.Generator | None = None) -> None:
         if probe < 2:
             raise LiftscapeError(f"a monitor needs at least 2 samples, but probe is {probe}.")
         inputs, targets = next(iter(risk.batches))
@@ -74,7 +75,7 @@ class Monitor:
         self._data = inputs[:probe], targets[:probe]
         self.risk = EmpiricalRisk(risk.model, risk.loss, self._data)
         draws = torch.Generator().manual_seed(0) if generator is None else generator
-        self._vectors = torch.randn(self.risk.size, 2, generator=draws, dtype=torch.float64)
+        self._vectors = torch.randn(2, self.risk.size, generator=draws, dtype=torch.float64)
         self.readings: list[Reading] = []
 
     def record(self, step: int) -> Reading:
@@ -86,41 +87,45 @@ class Monitor:
         Returns:
             The reading; NaN where the risk or its derivatives are not finite.
         """
-        value, gradient = float(self.risk.value()), self.risk.gradient()
+        H = self.risk.hessian()
+        value, gradient = H.value_and_gradient()
         # The affine maps would cost as much again.
         layers = layer_linearity(self.risk.model, self._data[0], affine_maps=False).rows
-        ends = self._ends() if bool(torch.isfinite(gradient).all()) else ((float("nan"), float("inf")),) * 2
-        (lowest, below), (highest, above) = ends
-        reading = Reading(step, value, float(gradient.norm()), highest, above, lowest, below, layers)
+        unknown = (float("nan"), float("inf"))
+        (lowest, below), (highest, above) = self._ends(H) if _finite(gradient) else (unknown, unknown)
+        reading = Reading(step, float(value), float(gradient.norm()), highest, above, lowest, below, layers)
         self.readings.append(reading)
         return reading
 
-    def _ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
+    def _ends(self, H: Hessian) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return both ends with their residuals, and keep their vectors for the next record."""
-        H = self.risk.hessian()
-        H.prepare()
-        first = _orthonormal(self._vectors.to(H.device, H.dtype))
-        images = H @ first
-        middle = first.T @ images
+        basis = Basis(4, H.size, H.dtype, H.device)
+        basis.append(self._vectors.to(H.device, H.dtype))
+        images = (H @ basis.rows.T).T
         # The residuals of the two vectors' own Ritz vectors.
-        values, mixing = torch.linalg.eigh((middle + middle.T) / 2)
-        residuals = images @ mixing - (first @ mixing) * values
-        basis = _orthonormal(torch.cat([first, residuals], dim=1))
-        images = torch.cat([images, H @ basis[:, 2:]], dim=1)
-        return self._rayleigh_ritz(H, basis, images)
-
-    def _rayleigh_ritz(self, H: SymmetricOperator, basis: Float[Tensor, "M m"], images: Float[Tensor, "M m"]) -> Any:
-        """Return the extreme Ritz values of a space with their residuals."""
-        middle = (basis.T @ images).double()
-        values, mixing = torch.linalg.eigh((middle + middle.T) / 2)
-        ends = mixing[:, [0, -1]].to(basis)
-        self._vectors = (basis @ ends).cpu().double()
-        residuals = (images @ ends - (basis @ ends) * values[[0, -1]].to(basis)).norm(dim=0).tolist()
+        values, mixing = _ritz(basis.rows, images)
+        residuals = mixing.T @ images - values.to(images)[:, None] * (mixing.T @ basis.rows)
+        known = basis.count
+        basis.append(residuals, float(values.abs().max()))
+        if basis.count > known:
+            images = torch.cat([images, (H @ basis.rows[known:].T).T])
+        values, mixing = _ritz(basis.rows, images)
+        ends, values = mixing.T[[0, -1]], values[[0, -1]]
+        vectors = ends @ basis.rows
+        left = (ends @ images - values.to(images)[:, None] * vectors).norm(dim=1).tolist()
+        self._vectors = vectors.double().cpu()
         rounding = 10 * torch.finfo(H.dtype).eps * float(values.abs().max())
-        return tuple((float(values[place]), residuals[end] + rounding) for end, place in enumerate((0, -1)))
+        lowest, highest = ((float(value), residual + rounding) for value, residual in zip(values, left, strict=True))
+        return lowest, highest
 
 
-def _orthonormal(columns: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-    """Return an orthonormal basis whose first columns span the first columns."""
-    Q = torch.linalg.qr(columns)[0]
-    return torch.linalg.qr(Q)[0]
+def _finite(tensor: Tensor) -> bool:
+    """Tell whether all entries are finite."""
+    return bool(torch.isfinite(tensor).all())
+
+
+def _ritz(rows: Float[Tensor, "m M"], images: Float[Tensor, "m M"]) -> tuple[Float[Tensor, " m"], Float[Tensor, "m m"]]:
+    """Return the Ritz values of an orthonormal basis, ascending in float64, and their vectors as columns."""
+    middle = (rows @ images.T).double()
+    values, mixing = torch.linalg.eigh((middle + middle.T) / 2)
+    return values, mixing.to(rows)
