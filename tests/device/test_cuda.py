@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import liftscape as ls
+from liftscape.studies.catalogue import STUDIES
 from liftscape.studies.runner import run_study
 
 F64 = torch.float64
@@ -137,8 +138,8 @@ def test_convolutions_fold_on_the_device() -> None:
             torch.testing.assert_close(folded(x), model(x), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["batch-norm", "data-size", "layer-pruning", "in-the-wild"])
-def test_studies_of_pictures_run_on_the_device(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", STUDIES)
+def test_studies_run_on_the_device(name: str, tmp_path: Path) -> None:
     found = run_study(name, tmp_path / name, size="toy", device="cuda")
     assert found.claims
     assert "on cuda" in (tmp_path / name / "config.toml").read_text(encoding="utf-8")

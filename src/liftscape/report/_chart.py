@@ -66,7 +66,7 @@ def _draw(axes: Axes, series: Series) -> None:
 
 def _draw_heat_map(chart: HeatMap) -> Figure:
     """Draw rows of colours, the first one on top."""
-    figure, axes = new_panel(chart.title, chart.x, "", height=1.4 + 0.26 * max(4, len(chart.rows)))
+    figure, axes = new_panel(chart.title, chart.x, chart.y, height=1.6 + 0.26 * max(5, len(chart.rows)))
     edges = range(len(chart.columns))
     mesh = axes.pcolormesh(
         edges, range(len(chart.rows)), chart.values, vmin=0, vmax=1, cmap="viridis", shading="nearest", rasterized=True
@@ -76,5 +76,5 @@ def _draw_heat_map(chart: HeatMap) -> Figure:
     axes.set_yticks(range(len(chart.rows)), chart.rows)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    figure.colorbar(mesh, ax=axes, label=chart.value)
+    figure.colorbar(mesh, ax=axes, label=fill(chart.value, _LINE // 2))
     return figure

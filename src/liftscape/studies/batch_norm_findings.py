@@ -7,8 +7,8 @@ from statistics import fmean, median
 from typing import Any
 
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, effect_of, steps_to
-from liftscape.studies.findings import Chart, Claim, Findings, Series, Table, Verdict
+from liftscape.studies.effects import Effect, effect_of, steps_to, verdict_of
+from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 
 __all__ = ["STARTS", "VARIANTS", "summarise"]
 
@@ -38,7 +38,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             "with it a smaller share of neurons is on one affine piece for all samples",
             "share with − share without",
             {"/".join(pair): _held_change(runs, *pair) for pair in settings},
-            lambda effect: effect.below_zero,
+            -1,
         ),
         _over_settings(
             "Batch normalisation makes the training loss decay faster.",
@@ -46,7 +46,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             "fewer steps to the same losses",
             "log₂ of steps with / steps without",
             {"/".join(pair): _speed(config, runs, *pair) for pair in settings},
-            lambda effect: effect.below_zero,
+            -1,
         ),
         _never_at_zero(runs),
         _over_settings(
@@ -55,7 +55,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             "from a large β on, more neurons are on one piece than with β = 0 at the start",
             "share with large β − share with β learnt from 0",
             {"/".join(pair): _held_change(runs, *pair, "norm, large β", "norm") for pair in settings},
-            lambda effect: effect.above_zero,
+            1,
         ),
         _over_settings(
             "A start on a lifted manifold slows the same network down.",
@@ -63,7 +63,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             f"more steps from the shallow loss to {config.target:g} of it on the manifold than on the way from off it",
             "log₂ of steps on / steps off",
             {name: _delay(config, runs, name, "on", "off") for name in config.data},
-            lambda effect: effect.above_zero,
+            1,
         ),
         _over_settings(
             "On the manifold, batch normalisation that leaves all outputs as they are speeds the way off it.",
@@ -71,7 +71,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             f"fewer steps from the shallow loss to {config.target:g} of it",
             "log₂ of steps with / steps without",
             {name: _delay(config, runs, name, "on, norm", "on") for name in config.data},
-            lambda effect: effect.below_zero,
+            -1,
         ),
     )
     charts = [chart for pair in settings for chart in (_loss_chart(runs, *pair), _held_chart(runs, *pair))]
@@ -135,17 +135,12 @@ def _over_settings(
     expected: str,
     what: str,
     effects: Mapping[str, Effect],
-    good: Callable[[Effect], bool],
+    side: int,
 ) -> Claim:
     """Judge a claim by the intervals of all settings."""
-    held = [name for name, effect in effects.items() if good(effect)]
-    verdict: Verdict = "does not hold"
-    if len(held) == len(effects):
-        verdict = "holds"
-    elif held:
-        verdict = "holds under these conditions"
     seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
-    return Claim(statement, source, f"{expected}: the 95 % interval is beyond 0", f"{what}: {seen}", verdict)
+    expected = f"{expected}: the 95 % interval is {'above' if side > 0 else 'below'} 0"
+    return Claim(statement, source, expected, f"{what}: {seen}", verdict_of(effects.values(), side))
 
 
 def _never_at_zero(runs: Sequence[Row]) -> Claim:
@@ -238,7 +233,7 @@ def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
         "gradient step + 1",
         "training loss (cross-entropy)",
         tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, _losses)),
-        "Faint: seeds; bold: their median.",
+        "Faint: seeds; bold: their median. Where one of norm and norm, β = 0 cannot be seen, it lies below the other.",
         log_x=True,
         log_y=True,
     )
@@ -253,7 +248,8 @@ def _held_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
         "gradient step + 1",
         "share of neurons on one affine piece, mean over layers",
         tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, shares)),
-        "How many neurons are linear on all samples looked at. Faint: seeds; bold: their median.",
+        "How many neurons are linear on all samples looked at. Faint: seeds; bold: their median. Where one of norm and "
+        "norm, β = 0 cannot be seen, it lies below the other.",
         log_x=True,
     )
 

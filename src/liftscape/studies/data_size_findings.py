@@ -6,8 +6,8 @@ from statistics import fmean, median
 from typing import Any
 
 from liftscape.studies.data_size_settings import Settings
-from liftscape.studies.effects import Effect, effect_of, steps_to
-from liftscape.studies.findings import Chart, Claim, Findings, Series, Table, Verdict
+from liftscape.studies.effects import Effect, effect_of, steps_to, verdict_of
+from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 
 __all__ = ["MODES", "summarise"]
 
@@ -79,9 +79,10 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
                 config,
                 runs,
                 "steps",
-                f"Steps to a loss of {config.levels[0]:g}",
+                f"Steps to a loss of {config.levels[-1]:g}",
                 f"gradient steps ({config.steps} where never)",
-                lambda row: _steps(config, row, config.levels[0]),
+                lambda row: _steps(config, row, config.levels[-1]),
+                MODES[:2],
             ),
             *(_losses(config, runs, mode) for mode in MODES),
         ),
@@ -117,9 +118,8 @@ def _change(config: Settings, runs: Sequence[Row], mode: str, value: Callable[[R
 
 def _judge(statement: str, expected: str, what: str, effects: Mapping[str, Effect]) -> Claim:
     """Judge a claim by whether the intervals lie below zero."""
-    below = [effect.below_zero for effect in effects.values()]
-    verdict: Verdict = "holds" if all(below) else "holds under these conditions" if any(below) else "does not hold"
     seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
+    verdict = verdict_of(effects.values(), -1)
     return Claim(statement, _SOURCE, f"{expected}: the 95 % interval is below 0", f"{what}: {seen}", verdict)
 
 
@@ -205,11 +205,17 @@ def _volume_chart(config: Settings, volumes: Sequence[Sequence[float]]) -> Chart
 
 
 def _by_size(
-    config: Settings, runs: Sequence[Row], name: str, title: str, y: str, value: Callable[[Row], float]
+    config: Settings,
+    runs: Sequence[Row],
+    name: str,
+    title: str,
+    y: str,
+    value: Callable[[Row], float],
+    modes: Sequence[str] = MODES,
 ) -> Chart:
     """Draw a value against n for each kind of training, with its interval."""
     series = []
-    for group, mode in enumerate(MODES):
+    for group, mode in enumerate(modes):
         effects = [effect_of([value(row) for row in _of(runs, mode, n)]) for n in config.sizes]
         finite = all(effect.count > 1 for effect in effects)
         low = tuple(effect.low for effect in effects) if finite else ()

@@ -43,7 +43,7 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     Args:
         config: the settings.
         task: one of :func:`tasks`.
-        device: where it is to run; matrices of some dozens of rows are fastest on the CPU, and stay there.
+        device: where networks are trained; they are compared with the shallow ones on the CPU.
 
     Returns:
         Its row.
@@ -53,8 +53,8 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     levels = [level for level, hidden in _levels(config, name) if hidden < int(depth)]
     recorded = range(0, config.steps + 1, config.record)
     made = train_ensemble(
-        _maker(config, inputs, targets, int(depth)),
-        (inputs, targets),
+        _maker(config, inputs, targets, int(depth), device),
+        (inputs.to(device), targets.to(device)),
         "mse",
         starts=config.seeds,
         steps=config.steps,
@@ -64,16 +64,21 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
         record=recorded,
         snapshots=recorded,
     )
-    plateaus = [row for index in range(len(made)) for row in _plateaus(config, made, index, levels, inputs, targets)]
+    losses = made.losses.cpu()
+    plateaus = [
+        row
+        for index in range(len(made))
+        for row in _plateaus(config, made, losses[index], index, levels, inputs, targets)
+    ]
     return {
         "data": name,
         "depth": int(depth),
         "levels": [{"name": level.name, "value": level.value} for level in levels],
         "plateaus": plateaus,
-        "chance": _by_chance(plateaus, made.losses, len(levels), config),
+        "chance": _by_chance(plateaus, losses, len(levels), config),
         "steps": list(made.steps),
-        "curves": made.losses[:_CURVES_SHOWN].tolist(),
-        "median": made.losses.median(dim=0).values.tolist(),
+        "curves": losses[:_CURVES_SHOWN].tolist(),
+        "median": losses.median(dim=0).values.tolist(),
     }
 
 
@@ -82,7 +87,9 @@ def _data(name: str) -> tuple[Tensor, Tensor]:
     return data.iris_petal_width() if name == "iris" else data.curve(name, 40)
 
 
-def _maker(config: Settings, inputs: Tensor, targets: Tensor, depth: int) -> Callable[[], nn.Module]:
+def _maker(
+    config: Settings, inputs: Tensor, targets: Tensor, depth: int, device: torch.device
+) -> Callable[[], nn.Module]:
     """Return a maker of deep tanh networks with zero biases."""
     widths = (inputs.shape[1], *[config.width] * depth, targets.shape[1])
 
@@ -92,7 +99,7 @@ def _maker(config: Settings, inputs: Tensor, targets: Tensor, depth: int) -> Cal
             for parameter in model.parameters():
                 fan = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.0
                 parameter.copy_(fan * torch.randn_like(parameter))
-        return model
+        return model.to(device)
 
     return make
 
@@ -117,14 +124,20 @@ def _levels(config: Settings, name: str) -> tuple[tuple[Level, int], ...]:
 
 
 def _plateaus(
-    config: Settings, made: Ensemble, index: int, levels: Sequence[Level], inputs: Tensor, targets: Tensor
+    config: Settings,
+    made: Ensemble,
+    losses: Tensor,
+    index: int,
+    levels: Sequence[Level],
+    inputs: Tensor,
+    targets: Tensor,
 ) -> list[dict[str, Any]]:
     """Return the plateaus of one training."""
     rows = []
     length = max(2, round(config.stretch * len(made.steps)))
-    for plateau in find_plateaus(made.losses[index], config.flat, length):
-        model = made.member(index, made.steps[plateau.middle])
-        value, spread = float(made.losses[index, plateau.middle]), float(targets.std())
+    for plateau in find_plateaus(losses, config.flat, length):
+        model = made.member(index, made.steps[plateau.middle]).cpu()
+        value, spread = float(losses[plateau.middle]), float(targets.std())
         with torch.no_grad():
             outputs = model(inputs)
         name = match(value, outputs, levels, config.loss_tolerance, config.output_tolerance, spread)

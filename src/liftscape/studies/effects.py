@@ -1,13 +1,15 @@
 """Effect sizes over seeds, with their 95 % intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from statistics import fmean, stdev
 
 from scipy.stats import t
 
-__all__ = ["Effect", "effect_of", "steps_to"]
+from liftscape.studies.findings import Verdict
+
+__all__ = ["Effect", "effect_of", "steps_to", "verdict_of"]
 
 _COVERED = 0.95
 
@@ -28,15 +30,16 @@ class Effect:
     high: float
     count: int
 
-    @property
-    def below_zero(self) -> bool:
-        """Whether the interval lies below zero."""
-        return self.high < 0
+    def beyond(self, level: float = 0.0) -> int:
+        """Return −1 or 1 where the interval lies below or above a level, 0 where it covers it.
 
-    @property
-    def above_zero(self) -> bool:
-        """Whether it lies above."""
-        return self.low > 0
+        Args:
+            level: the level.
+
+        Returns:
+            The side.
+        """
+        return -1 if self.high < level else 1 if self.low > level else 0
 
     def text(self, digits: int = 2) -> str:
         """Return mean and interval as text.
@@ -73,6 +76,30 @@ def effect_of(values: Sequence[float]) -> Effect:
     reach = float(t.ppf((1 + _COVERED) / 2, len(kept) - 1)) * stdev(kept) / len(kept) ** 0.5
     mean = fmean(kept)
     return Effect(mean, mean - reach, mean + reach, len(kept))
+
+
+def verdict_of(effects: Iterable[Effect], side: int, level: float = 0.0) -> Verdict:
+    """Judge whether effects lie on one side of a level, by their intervals.
+
+    Args:
+        effects: one for each setting.
+        side: −1 for below, 1 for above.
+        level: the level.
+
+    Returns:
+        It holds where all do, under these conditions where some do; with none it does not hold if one lies on the other
+        side, and is undecided otherwise.
+
+    Example:
+        >>> verdict_of([effect_of([1.0, 1.1, 1.2]), effect_of([-3.0, 1.0, 4.0])], side=1)
+        'holds under these conditions'
+    """
+    sides = [effect.beyond(level) for effect in effects]
+    if sides and all(found == side for found in sides):
+        return "holds"
+    if side in sides:
+        return "holds under these conditions"
+    return "does not hold" if -side in sides else "undecided"
 
 
 def steps_to(level: float, steps: "Sequence[int | float]", losses: Sequence[float]) -> float:

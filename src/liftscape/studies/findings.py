@@ -101,6 +101,7 @@ class HeatMap(Outcome):
         name: file name without suffix, unique in the study.
         title: what it shows.
         x: meaning and unit of the horizontal axis.
+        y: what the rows are.
         value: meaning and unit of the colours, which run from 0 to 1.
         columns: horizontal values.
         rows: names of the rows, the first one on top.
@@ -111,6 +112,7 @@ class HeatMap(Outcome):
     name: str
     title: str
     x: str
+    y: str
     value: str
     columns: tuple[float, ...]
     rows: tuple[str, ...]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from liftscape.studies.effects import effect_of
+from liftscape.studies.effects import effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Series, Table, Verdict
 from liftscape.studies.in_the_wild_settings import Settings
 
@@ -52,8 +52,7 @@ def _least(row: Row, record: int) -> float:
 def _changes(own: Mapping[str, Sequence[Row]]) -> Claim:
     """Judge whether layers lose linearity in training."""
     effects = {name: effect_of([_least(row, -1) - _least(row, 0) for row in runs]) for name, runs in own.items()}
-    below = [effect.below_zero for effect in effects.values()]
-    verdict: Verdict = "holds" if all(below) else "holds under these conditions" if any(below) else "does not hold"
+    verdict = verdict_of(effects.values(), -1)
     seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
     return Claim(
         "Training makes layers less linear than they were at the start.",
@@ -142,31 +141,35 @@ def _loss(name: str, runs: Sequence[Row]) -> Chart:
 
 def _maps(name: str, runs: Sequence[Row]) -> list[HeatMap]:
     """Draw layer against step, as medians over seeds."""
-    maps = []
-    for key, title, value in (
-        ("held", "neurons on one affine piece", "share of neurons"),
-        ("correlation", "least correlation", "smallest |ρ| of pre- and post-activation"),
-    ):
-        values = tuple(
+    values = {
+        key: tuple(
             tuple(
                 median(float("nan") if row[key][record][place] is None else row[key][record][place] for row in runs)
                 for record in range(len(runs[0]["layers_at"]))
             )
             for place in range(len(runs[0]["names"]))
         )
-        maps.append(
-            HeatMap(
-                f"{_key(name)}-{key}",
-                f"{name}: {title}",
-                "gradient step",
-                value,
-                tuple(map(float, runs[0]["layers_at"])),
-                tuple(runs[0]["names"]),
-                values,
-                "Layers from the input (top) to the output; medians over seeds.",
-            )
+        for key in ("held", "correlation")
+    }
+    ever = any(share > 0 for layer in values["held"] for share in layer)
+    kinds = [("correlation", "least correlation", "smallest |ρ| of a neuron's input and output")]
+    if ever:
+        kinds.append(("held", "linearised neurons", "share of neurons on one affine piece"))
+    return [
+        HeatMap(
+            f"{_key(name)}-{key}",
+            f"{name}: {title}",
+            "gradient step",
+            "activation",
+            value,
+            tuple(map(float, runs[0]["layers_at"])),
+            tuple(runs[0]["names"]),
+            values[key],
+            "Layers from the input (top) to the output; medians over seeds."
+            + ("" if ever else " No neuron stays on one affine piece at any of these steps."),
         )
-    return maps
+        for key, title, value in kinds
+    ]
 
 
 def _key(name: str) -> str:

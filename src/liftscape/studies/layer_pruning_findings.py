@@ -5,8 +5,8 @@ from itertools import product
 from statistics import fmean, median
 from typing import Any
 
-from liftscape.studies.effects import Effect, effect_of
-from liftscape.studies.findings import Chart, Claim, Findings, Series, Table, Verdict
+from liftscape.studies.effects import Effect, effect_of, verdict_of
+from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 from liftscape.studies.layer_pruning_settings import Settings
 
 __all__ = ["STATES", "summarise"]
@@ -78,14 +78,12 @@ def _unchanged(config: Settings, runs: Sequence[Row], state: str, count: int) ->
         ])
         for network in config.networks
     }
-    small = [effect.high <= _UNCHANGED for effect in changes.values()]
-    verdict: Verdict = "holds" if all(small) else "holds under these conditions" if any(small) else "does not hold"
     return Claim(
         f"At the {state} the most linear layer can be folded away without harm.",
         _SOURCE,
         f"the held-out loss rises by at most {_UNCHANGED:.0%}, with 95 % confidence",
         "relative change of the loss: " + "; ".join(f"{name} {effect.text(3)}" for name, effect in changes.items()),
-        verdict,
+        verdict_of(changes.values(), -1, _UNCHANGED),
     )
 
 
@@ -100,8 +98,7 @@ def _gain(config: Settings, runs: Sequence[Row], network: str, state: str, stage
 
 def _beyond_random(statement: str, effects: Mapping[str, Effect]) -> Claim:
     """Judge a claim by whether the intervals lie above zero."""
-    above = [effect.above_zero for effect in effects.values()]
-    verdict: Verdict = "holds" if all(above) else "holds under these conditions" if any(above) else "does not hold"
+    verdict = verdict_of(effects.values(), 1)
     seen = "; ".join(f"{name} {effect.text(1)}" for name, effect in effects.items())
     return Claim(statement, _SOURCE, "the 95 % interval is above 0", f"points of accuracy gained: {seen}", verdict)
 

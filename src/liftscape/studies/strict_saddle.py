@@ -41,7 +41,7 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     Args:
         config: the settings.
         task: one of :func:`tasks`.
-        device: where it is to run; matrices of some dozens of rows are fastest on the CPU, and stay there.
+        device: where networks are trained; matrices of some dozens of rows stay on the CPU.
 
     Returns:
         Its row.
@@ -55,6 +55,7 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     if case.units is not None:
         # An approximate lift is not critical, so rounding alone decides which of its eigenvalues are zero.
         measured = inertia(case.units[:, None] * H * case.units)
+    leaving = lambda rule, random: _leaving(config, case, rule, float(eigenvalues[-1]), random, device)
     return {
         "case": name.partition(" ")[0],
         "value": name.partition(" ")[2],
@@ -69,27 +70,27 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
         "gradient_norm": certificate.gradient_norm,
         "output_change": abs(float(case.deeper.value() - case.shallow.value())),
         "loss": float(case.shallow.value()),
-        "left": {rule: _leaving(config, case, rule, float(eigenvalues[-1]), random=False) for rule in RULES},
-        "from_random": {rule: _leaving(config, case, rule, float(eigenvalues[-1]), random=True) for rule in RULES},
+        "left": {rule: leaving(rule, random=False) for rule in RULES},
+        "from_random": {rule: leaving(rule, random=True) for rule in RULES},
     }
 
 
-def _leaving(config: Settings, case: Case, rule: str, largest: float, random: bool) -> list[int]:
+def _leaving(config: Settings, case: Case, rule: str, largest: float, random: bool, device: torch.device) -> list[int]:
     """Return the step at which each training is below the plateau, or the number of steps where it never is."""
     make = _random_start(case.deeper) if random else _beside(case.deeper, config.offset)
-    data = next(iter(case.deeper.batches))
+    x, y = next(iter(case.deeper.batches))
     made = train_ensemble(
-        make,
-        data,
+        lambda: make().to(device),
+        (x.to(device), y.to(device)),
         "mse",
         starts=config.runs,
         steps=config.steps,
         learning_rate=1e-3 if rule == "Adam" else 0.5 / largest,
         optimizer="adam" if rule == "Adam" else "sgd",
-        batch_size=min(config.batch, len(data[0]) // 2) if rule == "SGD" else None,
+        batch_size=min(config.batch, len(x) // 2) if rule == "SGD" else None,
         record=range(0, config.steps, EVERY),
     )
-    below = made.losses < config.fall * float(case.shallow.value())
+    below = made.losses.cpu() < config.fall * float(case.shallow.value())
     steps = torch.tensor(made.steps)
     return [int(steps[row].min()) if bool(row.any()) else config.steps for row in below]
 
