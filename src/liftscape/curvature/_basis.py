@@ -86,7 +86,7 @@ class Basis:
         coefficients = torch.zeros(amount, before, dtype=torch.float64)
         if near:
             self._subtract(rest, before - near, before, coefficients[:, before - near :])
-        norms = self._project(rest, before, coefficients)
+        norms = self._project(rest, before, coefficients)[1]
         own = torch.zeros(amount, amount, dtype=torch.float64)
         floor = 20 * torch.finfo(rest.dtype).eps * max(scale, torch.finfo(torch.float32).tiny)
         for index in range(amount):
@@ -94,16 +94,16 @@ class Basis:
             left = norms[index]
             if self.count > before:
                 mixed = torch.zeros(1, self.count, dtype=torch.float64)
-                after = self._subtract(row, before, self.count, mixed[:, before:])
+                after = self._subtract(row, before, self.count, mixed[:, before:])[1]
                 if float(after) < _KEPT * float(left):
-                    after = self._project(row, self.count, mixed)
+                    after = self._project(row, self.count, mixed)[1]
                 coefficients[index] += mixed[0, :before]
                 own[index, : self.count - before] = mixed[0, before:]
                 left = after.reshape(())
             if float(left) <= floor:
                 continue
             own[index, self.count - before] = float(left)
-            self._storage[self.count] = row[0] / float(left)
+            torch.div(row[0], float(left), out=self._storage[self.count])
             self.count += 1
         return coefficients, own[:, : self.count - before]
 
@@ -158,40 +158,38 @@ class Basis:
             gram += part @ part.T
         return float(torch.linalg.matrix_norm(gram - torch.eye(self.count).to(gram))) if self.count else 0.0
 
-    def _project(self, block: Tensor, stop: int, coefficients: Tensor) -> Tensor:
-        """Take the first rows out of a block in place, again where a pass cancels; return the norms left, (b,)."""
-        before = after = self._norms(block)
-        for _ in range(_PASSES if stop else 0):
-            after = self._subtract(block, 0, stop, coefficients)
+    def _project(self, block: Tensor, stop: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the first rows out of a block in place, again where a pass cancels; return its norms around the last."""
+        before, after = self._subtract(block, 0, stop, coefficients)
+        for _ in range(_PASSES - 1 if stop else 0):
             if bool((after >= _KEPT * before).all()):
                 break
-            before = after
-        return after
+            before, after = self._subtract(block, 0, stop, coefficients)
+        return before, after
 
-    def _subtract(self, block: Tensor, start: int, stop: int, coefficients: Tensor) -> Tensor:
-        """Take rows start to stop out of a block in place, add the coefficients, return the norms left, (b,)."""
-        if stop > start:
-            found = torch.zeros(len(block), stop - start, dtype=torch.float64, device=block.device)
-            chunks = self._chunks(0)
-            for columns in chunks:
-                found += _outer(self._storage[start:stop, columns], block[:, columns])
-            coefficients += found.cpu()
-            weights = found.to(block.dtype)
-            for columns in chunks:
-                part = self._storage[start:stop, columns]
-                if len(block) == 1:
-                    block[0, columns].addmv_(part.T, weights[0], alpha=-1)
-                else:
-                    block[:, columns].addmm_(weights, part, alpha=-1)
-        return self._norms(block)
-
-    def _norms(self, block: Tensor) -> Tensor:
-        """Return the rows' norms in float64 on the CPU."""
-        # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding.
-        squares = [
-            torch.linalg.vector_norm(block[:, columns], dim=1).to(torch.float64).square() for columns in self._chunks(0)
-        ]
-        return torch.stack(squares).sum(dim=0).sqrt().cpu()
+    def _subtract(self, block: Tensor, start: int, stop: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Take rows start to stop out of a block in place, add the coefficients; return its norms before and after."""
+        # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding. Norms are taken of chunks
+        # that are in the cache already.
+        chunks = self._chunks(0)
+        if stop == start:
+            norms = torch.stack([_squares(block[:, columns]) for columns in chunks]).sum(dim=0).sqrt().cpu()
+            return norms, norms
+        found = torch.zeros(len(block), stop - start, dtype=torch.float64, device=block.device)
+        before, after = [], []
+        for columns in chunks:
+            found += _outer(self._storage[start:stop, columns], block[:, columns])
+            before.append(_squares(block[:, columns]))
+        coefficients += found.cpu()
+        weights = found.to(block.dtype)
+        for columns in chunks:
+            part = self._storage[start:stop, columns]
+            if len(block) == 1:
+                block[0, columns].addmv_(part.T, weights[0], alpha=-1)
+            else:
+                block[:, columns].addmm_(weights, part, alpha=-1)
+            after.append(_squares(block[:, columns]))
+        return torch.stack(before).sum(dim=0).sqrt().cpu(), torch.stack(after).sum(dim=0).sqrt().cpu()
 
     def _chunks(self, rows: int) -> list[slice]:
         """Return slices of the columns: all of them on a GPU unless a copy of `rows` rows would be needed."""
@@ -204,3 +202,8 @@ class Basis:
 def _outer(rows: Tensor, block: Tensor) -> Tensor:
     """Return block @ rowsᵀ, by a matrix-vector product where the block is one vector."""
     return (rows @ block[0]).unsqueeze(0) if len(block) == 1 else block @ rows.T
+
+
+def _squares(block: Tensor) -> Tensor:
+    """Return the rows' squared norms in float64."""
+    return torch.linalg.vector_norm(block, dim=1).to(torch.float64).square()
