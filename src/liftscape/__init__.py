@@ -27,6 +27,7 @@ _HOME = {
     "find_critical_points": "critical",
     "find_sites": "sites",
     "fold": "folding",
+    "fold_within": "folding",
     "inspect": "inspection",
     "layer_linearity": "linearity",
     "lift": "embedding",

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Command = Callable[..., tuple[int, str, str]]
 MODEL, DATA = "my_model.py:build", "my_data.py:load"
 
@@ -122,3 +124,21 @@ def test_the_same_seed_gives_the_same_bytes_and_another_network_is_not_overwritt
     assert status == 2
     assert "already holds another network" in err
     assert Path("lifted/model.safetensors").read_bytes() == first
+
+
+def test_a_budget_is_kept_and_the_network_loads_again(command: Command) -> None:
+    arguments = ("fold", MODEL, "--data", DATA, "--loss", "mse", "--dtype", "float64", "--json")
+    status, out, err = command(*arguments, "--budget", "1000000%", "--held-out", DATA, "--out", "small")
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["removed"] == ["1"]
+    assert [step["operations"] for step in found["steps"]] == [16, 3]
+    status, out, _ = command("certify", MODEL, "--data", DATA, "--loss", "mse", "--recipe", "small", "--json")
+    assert json.loads(out)["loss"] == pytest.approx(found["steps"][1]["loss"], rel=1e-12)
+    status, out, err = command(*arguments[:-1], "--budget", "0", "--out", "same")
+    assert status == 0, err
+    assert "No fold meets the budget" in " ".join(out.split())
+    for wrong in ("lots", "-1", "inf"):
+        status, _, err = command(*arguments, f"--budget={wrong}", "--out", "none")
+        assert status == 2
+        assert "--budget must be" in err

@@ -1,6 +1,7 @@
 """Convolutions fold exactly where borders stay right, and by least squares into the convolution that fits best."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +111,15 @@ def test_what_least_squares_cannot_do_is_said() -> None:
     mixed = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3)).to(F64)
     with pytest.raises(SiteError, match="cannot leave by least squares"):
         ls.fold(mixed, torch.randn(9, 1, 5, 5, dtype=F64), at="1", how="least-squares")
+
+
+def test_a_folded_convolution_is_saved_and_loads_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 2, 3, padding=1)).to(F64)
+    x = torch.randn(20, 1, 8, 8, dtype=F64)
+    folded = ls.fold(model, x, at="1", how="least-squares").model
+    ls.save_embedded((model, folded), tmp_path / "folded")
+    again = ls.load_embedded(model, tmp_path / "folded")
+    assert again[2].stride == (2, 2)
+    with torch.no_grad():
+        assert torch.equal(again(x), folded(x))

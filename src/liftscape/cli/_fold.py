@@ -1,11 +1,17 @@
-"""`liftscape fold`: remove the layers that are linear on the data."""
+"""`liftscape fold`: remove the layers that are linear on the data, or as many as a budget allows."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from liftscape.cli._load import Loaded
+    from liftscape.folding import Fold, FoldSearch
 
 
 def fold(
@@ -19,46 +25,131 @@ def fold(
         list[str] | None,
         Parameter(negative="", help="Name of an activation to fold; repeatable; all that can be if not given."),
     ] = None,
+    budget: Annotated[
+        str | None,
+        Parameter(help="Fold by least squares too, as long as the loss rises by at most this, as in 0.1%% or 0.001."),
+    ] = None,
+    by: Annotated[
+        Literal["loss", "accuracy"], Parameter(help="What the budget is of: a relative rise, or points of accuracy.")
+    ] = "loss",
+    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function; for --budget.")] = "mse",
+    held_out: Annotated[str | None, Parameter(help="Data as for --data on which the budget is checked.")] = None,
     dtype: Dtype = "float64",
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Remove every layer whose neurons each stay on one affine piece for all samples; outputs on them are kept.
 
+    With --budget, layers leave by least squares as well: the one that costs least for each operation saved is next.
     Writes the shallower network to a folder.
     """
     from liftscape.cli._load import load
     from liftscape.cli._network import output_gap, save_network
-    from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+    from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
-    with user_output_aside(), progress("folding"):
+    share = None if budget is None else _share(budget)
+    with user_output_aside(), progress("folding") as advance:
+        from liftscape.folding import Fold
         from liftscape.folding import fold as remove_layers
 
         given = load(model, data, weights, recipe, dtype)
-        folded = remove_layers(given.model, given.data, at=at)
+        if share is None:
+            folded = remove_layers(given.model, given.data, at=at)
+        else:
+            folded = _search(given, share, by, loss, held_out, at, advance)
         gap = output_gap(given.model, folded.model, given.data)
     save_network(given.base, folded.model, out, force)
     with interrupted_as(f"{out} was written"):
         if json:
             write_json(folded.to_dict() | {"output_gap": gap, "dtype": dtype, "folder": str(out)})
             return
-        columns = ("activation", "between", "neurons", "linear", "dead", "folded", "reason")
-        rows = [
-            (
-                row.activation,
-                f"{row.first}, {row.last}",
-                row.neurons,
-                row.linear,
-                row.dead,
-                "yes" if row.folded else "no",
-                row.reason,
-            )
-            for row in folded.report
-        ]
-        values = {
-            "removed": ", ".join(folded.removed) or "none; the network is as it was",
-            "parameters": f"{folded.parameters_before} → {folded.parameters_after}",
-            "output gap on the data": f"{gap:.1e} (relative)",
-            "written to": out,
-        }
-        show(table("Activations between two affine maps", columns, rows), facts("Folded network", values))
+        show(*(_fold_tables(folded, gap, out) if isinstance(folded, Fold) else _search_tables(folded, gap, out)))
+
+
+def _share(text: str) -> float:
+    """Read a budget, as a share or in per cent."""
+    from liftscape.outcomes import LoadError
+
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise LoadError(f"--budget must be a number or a percentage, as in 0.1%, but {text!r} was given.") from None
+    if not 0 <= value < float("inf"):
+        raise LoadError(f"--budget must be at least 0, but {text!r} was given.")
+    return value
+
+
+def _search(
+    given: "Loaded",
+    share: float,
+    by: str,
+    loss: str,
+    held_out: str | None,
+    at: list[str] | None,
+    advance: "Callable[..., None]",
+) -> "FoldSearch":
+    """Search the folds of a user's network."""
+    from liftscape.cli._data import load_data
+    from liftscape.cli._load import load_loss
+    from liftscape.folding import fold_within
+    from liftscape.risk import EmpiricalRisk
+
+    risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+    kept = None if held_out is None else load_data(held_out, next(given.model.parameters()).dtype)
+    return fold_within(risk, share, by=by, held_out=kept, at=at, progress=advance)
+
+
+def _fold_tables(folded: "Fold", gap: float, out: Path) -> tuple[Any, Any]:
+    """Return what an exact fold prints."""
+    from liftscape.cli._print import facts, table
+
+    columns = ("activation", "between", "neurons", "linear", "dead", "folded", "reason")
+    rows = [
+        (
+            row.activation,
+            f"{row.first}, {row.last}",
+            row.neurons,
+            row.linear,
+            row.dead,
+            "yes" if row.folded else "no",
+            row.reason,
+        )
+        for row in folded.report
+    ]
+    values = {
+        "removed": ", ".join(folded.removed) or "none; the network is as it was",
+        "parameters": f"{folded.parameters_before} → {folded.parameters_after}",
+        "output gap on the data": f"{gap:.1e} (relative)",
+        "written to": out,
+    }
+    return table("Activations between two affine maps", columns, rows), facts("Folded network", values)
+
+
+def _search_tables(found: "FoldSearch", gap: float, out: Path) -> tuple[Any, Any]:
+    """Return what a search prints."""
+    from liftscape.cli._print import facts, table
+
+    first, last = found.steps[0], found.steps[len(found.removed)]
+    columns = ("layer", "how", "R²", "loss", f"{found.by}, checked", "parameters", "operations", "within the budget")
+    rows = [
+        (
+            step.activation or "as given",
+            step.how,
+            "" if step.r2 != step.r2 else f"{step.r2:.6f}",
+            f"{step.loss:.6g}",
+            f"{step.held_out:.6g}",
+            step.parameters,
+            step.operations,
+            "yes" if step.within else "no",
+        )
+        for step in found.steps
+    ]
+    values = {
+        "removed": ", ".join(found.removed) or "none; the network is as it was",
+        "verdict": found.reason,
+        "parameters": f"{first.parameters} → {last.parameters}",
+        "operations": f"{first.operations} → {last.operations}",
+        "output gap on the data": f"{gap:.1e} (relative)",
+        "written to": out,
+    }
+    return table("Layers in the order in which they leave", columns, rows), facts("Folded network", values)

@@ -1,5 +1,7 @@
 """The way back from depth: layers that are linear on the data fold away."""
 
 from liftscape.folding._fold import Fold, FoldRow, fold
+from liftscape.folding._operations import operations
+from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 
-__all__ = ["Fold", "FoldRow", "fold"]
+__all__ = ["Fold", "FoldRow", "FoldSearch", "FoldStep", "fold", "fold_within", "operations"]

@@ -1,6 +1,6 @@
 """Runs map · activation · map in a module tree, Linear or Conv2d, whose middle is used nowhere else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -39,7 +39,10 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
     Returns:
         The runs; those that share a map, are called several times or are read elsewhere carry a refusal.
     """
-    trace = trace_call(model, first_batch(inputs))
+    whole = trace_call(model, first_batch(inputs))
+    # An Identity hands on the tensor it reads: those that earlier folds left must not hide who reads it.
+    seen = [event for event in whole.events if not isinstance(event.function, nn.Identity)]
+    trace = replace(whole, events=seen)
     activations = activation_modules(model)
     runs = []
     for position, event in enumerate(trace.events):

@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, effect_of, steps_to, verdict_of
+from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 
 __all__ = ["STARTS", "VARIANTS", "summarise"]
@@ -104,7 +104,7 @@ def _held_change(runs: Sequence[Row], network: str, name: str, one: str = "norm"
 
 def _steps(config: Settings, row: Row, level: float) -> float:
     """Return the steps to a loss, those of the whole training where it is never reached."""
-    losses = [float("inf") if loss is None else loss for loss in row["losses"]]
+    losses = list(map(as_number, row["losses"]))
     return max(1.0, min(float(config.steps), steps_to(level, row["steps"], losses)))
 
 
@@ -179,7 +179,7 @@ def _trainings(config: Settings, runs: Sequence[Row]) -> Table:
             "neurons on one piece, mean over training": effect_of([_held(row) for row in own]).text(),
             "at the start": effect_of([fmean(row["held"][0]) for row in own]).text(),
             "at the end": effect_of([fmean(row["held"][-1]) for row in own]).text(),
-            "final loss": effect_of([row["losses"][-1] for row in own if row["losses"][-1] is not None]).text(4),
+            "final loss": effect_of([as_number(row["losses"][-1]) for row in own]).text(4),
             **steps,
         })
     return Table("trainings", f"Means over seeds with 95 % intervals; {config.steps} steps where never", tuple(rows))
@@ -198,7 +198,7 @@ def _starts(config: Settings, runs: Sequence[Row]) -> Table:
             "steps to the target": effect_of([_way(config, row) for row in own]).text(0),
             "never there": sum(_way(config, row) == config.steps for row in own),
             "neurons on one piece at the start": effect_of([fmean(row["held"][0]) for row in own]).text(),
-            "final loss": effect_of([row["losses"][-1] for row in own if row["losses"][-1] is not None]).text(4),
+            "final loss": effect_of([as_number(row["losses"][-1]) for row in own]).text(4),
         })
     return Table(
         "control",
@@ -222,7 +222,7 @@ def _curves(
 
 def _losses(row: Row) -> tuple[list[float], list[float]]:
     """Return steps, from 1 for a logarithmic axis, and losses."""
-    return [step + 1.0 for step in row["steps"]], [loss if loss is not None else float("inf") for loss in row["losses"]]
+    return [step + 1.0 for step in row["steps"]], list(map(as_number, row["losses"]))
 
 
 def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:

@@ -6,7 +6,7 @@ from statistics import fmean, median
 from typing import Any
 
 from liftscape.studies.data_size_settings import Settings
-from liftscape.studies.effects import Effect, effect_of, steps_to, verdict_of
+from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 
 __all__ = ["MODES", "summarise"]
@@ -101,7 +101,7 @@ def _held(row: Row) -> float:
 
 def _steps(config: Settings, row: Row, level: float) -> float:
     """Return the steps to a loss, those of the whole training where it is never reached."""
-    losses = [float("inf") if loss is None else loss for loss in row["losses"]]
+    losses = list(map(as_number, row["losses"]))
     return max(1.0, min(float(config.steps), steps_to(level, row["steps"], losses)))
 
 
@@ -175,7 +175,7 @@ def _training_table(config: Settings, runs: Sequence[Row]) -> Table:
                     for level in config.levels
                 },
                 f"steps to {config.target:g} of the start": effect_of([_leaving(config, row) for row in own]).text(0),
-                "final loss": effect_of([row["losses"][-1] for row in own if row["losses"][-1] is not None]).text(3),
+                "final loss": effect_of([as_number(row["losses"][-1]) for row in own]).text(3),
             })
     return Table("trainings", f"Means over seeds with 95 % intervals; {config.steps} steps where never", tuple(rows))
 
@@ -232,7 +232,7 @@ def _losses(config: Settings, runs: Sequence[Row], mode: str) -> Chart:
     for group, n in enumerate(config.sizes):
         own = _of(runs, mode, n)
         x = tuple(step + 1.0 for step in own[0]["steps"])
-        curves = [[float("inf") if loss is None else loss for loss in row["losses"]] for row in own]
+        curves = [list(map(as_number, row["losses"])) for row in own]
         series += [Series("", x, tuple(curve), "faint", group) for curve in curves]
         series.append(Series(f"n = {n:,}", x, tuple(map(median, zip(*curves, strict=True))), "bold", group))
     return Chart(

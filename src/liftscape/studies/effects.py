@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from liftscape.studies.findings import Verdict
 
-__all__ = ["Effect", "effect_of", "steps_to", "verdict_of"]
+__all__ = ["Effect", "as_number", "effect_of", "steps_to", "verdict_of"]
 
 _COVERED = 0.95
 
@@ -76,6 +76,22 @@ def effect_of(values: Sequence[float]) -> Effect:
     reach = float(t.ppf((1 + _COVERED) / 2, len(kept) - 1)) * stdev(kept) / len(kept) ** 0.5
     mean = fmean(kept)
     return Effect(mean, mean - reach, mean + reach, len(kept))
+
+
+def as_number(value: "float | int | str | None") -> float:
+    """Return a number of a row, where one that is not finite is kept as text, and one that is missing is infinite.
+
+    Args:
+        value: from a row.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> as_number("nan"), as_number(1.5)
+        (nan, 1.5)
+    """
+    return inf if value is None else float(value)
 
 
 def verdict_of(effects: Iterable[Effect], side: int, level: float = 0.0) -> Verdict:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from liftscape.studies.effects import effect_of, verdict_of
+from liftscape.studies.effects import as_number, effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Series, Table, Verdict
 from liftscape.studies.in_the_wild_settings import Settings
 
@@ -126,8 +126,8 @@ def _trained(row: Row) -> Table:
 def _loss(name: str, runs: Sequence[Row]) -> Chart:
     """Draw the losses."""
     x = tuple(step + 1.0 for step in runs[0]["steps"])
-    series = [Series("", x, tuple(row["losses"]), "faint", 0) for row in runs]
-    middle = tuple(map(median, zip(*(row["losses"] for row in runs), strict=True)))
+    series = [Series("", x, tuple(map(as_number, row["losses"])), "faint", 0) for row in runs]
+    middle = tuple(map(median, zip(*(map(as_number, row["losses"]) for row in runs), strict=True)))
     return Chart(
         f"{_key(name)}-loss",
         f"{name}: loss",

@@ -109,7 +109,13 @@ def _network(config: Settings, network: str, side: int) -> nn.Module:
     """Return a deep network without norms or skips."""
     if network == "mlp":
         return plain_mlp(side, [config.width] * config.depth)
-    return plain_cnn(side, [config.channels] * config.depth)
+    model = plain_cnn(side, [config.channels] * config.depth)
+    # As torch draws them, eight convolutions in a row leave so little of the signal that they seldom begin to train.
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return model
 
 
 def _loss(model: nn.Module, x: Tensor, y: Tensor) -> float:

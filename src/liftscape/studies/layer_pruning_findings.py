@@ -5,7 +5,7 @@ from itertools import product
 from statistics import fmean, median
 from typing import Any
 
-from liftscape.studies.effects import Effect, effect_of, verdict_of
+from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 from liftscape.studies.layer_pruning_settings import Settings
 
@@ -66,7 +66,7 @@ def _own(runs: Sequence[Row], network: str) -> list[Row]:
 def _mean(row: Row, state: str, by: str, count: int, stage: str, what: str) -> float:
     """Return one number of one run, averaged over its draws of layers."""
     chosen = [each for each in row[state]["folds"] if each["by"] == by and each["count"] == count]
-    return fmean(each[stage][what] for each in chosen)
+    return fmean(as_number(each[stage][what]) for each in chosen)
 
 
 def _unchanged(config: Settings, runs: Sequence[Row], state: str, count: int) -> Claim:
@@ -129,7 +129,11 @@ def _folds(config: Settings, runs: Sequence[Row]) -> Table:
             "parameters left": f"{share('parameters'):.0%}",
             "latency left": f"{share('milliseconds'):.0%}",
         })
-    return Table("folds", "Held-out accuracy in per cent and loss, means over seeds with 95 % intervals", tuple(rows))
+    return Table(
+        "folds",
+        "Held-out accuracy in per cent, loss where it is finite: means over seeds, 95 % intervals",
+        tuple(rows),
+    )
 
 
 def _linearity(runs: Sequence[Row]) -> Table:

@@ -1,0 +1,186 @@
+"""A search over folds: the layer that costs least for each operation saved leaves next, within a budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from liftscape.folding._fold import fold
+from liftscape.folding._operations import operations
+from liftscape.linearity import find_runs, fit_runs, replace_run
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["FoldSearch", "FoldStep", "fold_within"]
+
+Progress = Callable[[int, int], None]
+# An exact fold changes the loss by rounding, so many eps of it at most.
+_ROUNDING = 100
+
+
+@dataclass(frozen=True)
+class FoldStep(Outcome):
+    """One network on the way.
+
+    Attributes:
+        activation: the layer that left last; "" for the network as given.
+        how: "exact", "least-squares", or "" for the network as given.
+        r2: of the map in its place.
+        loss: on the calibration data.
+        held_out: loss or accuracy, as the budget counts it, on held-out data where there are some, else on the same.
+        parameters: left.
+        operations: multiplications for one sample.
+        within: whether the budget is met, but for rounding.
+    """
+
+    activation: str
+    how: str
+    r2: float
+    loss: float
+    held_out: float
+    parameters: int
+    operations: int
+    within: bool
+
+
+@dataclass(frozen=True)
+class FoldSearch(Outcome):
+    """The smallest network within a budget, and all those on the way.
+
+    Attributes:
+        model: the network, new.
+        removed: the layers that left, in that order.
+        steps: from the network as given to the smallest; loss against operations is the trade-off.
+        by: what the budget is of.
+        budget: as it was given.
+        reason: one sentence.
+    """
+
+    model: nn.Module
+    removed: tuple[str, ...]
+    steps: tuple[FoldStep, ...]
+    by: str
+    budget: float
+    reason: str
+
+
+def fold_within(
+    risk: EmpiricalRisk,
+    budget: float,
+    *,
+    by: str = "loss",
+    held_out: Any = None,
+    at: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> FoldSearch:
+    """Fold layers until a budget is met: first those that are exactly linear, then by least squares.
+
+    Each round fits the best affine map to every layer left in one pass, and folds the one with the smallest change of
+    the loss for each operation saved. All rounds are taken; of their networks the smallest within the budget is
+    returned.
+
+    Source: derived (theory 5); no statement of the paper.
+
+    Args:
+        risk: of the network on calibration data.
+        budget: for "loss" the relative rise that is allowed, for "accuracy" the share of samples that may be lost.
+        by: what is counted, "loss" or "accuracy".
+        held_out: (inputs, targets) or a re-iterable of such, on which the budget is checked; the calibration data when
+            None.
+        at: activations that may leave; all that can when None.
+        progress: called with (layers done, layers in all).
+
+    Returns:
+        The network and the way to it; the given one is left as it was.
+
+    Raises:
+        LiftscapeError: if the budget is negative, or by is unknown.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+        >>> net = nn.Sequential(nn.Linear(1, 4), nn.LeakyReLU(0.9), nn.Linear(4, 1)).double()
+        >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
+        ('1',)
+    """
+    if budget < 0 or by not in {"loss", "accuracy"}:
+        raise LiftscapeError(f"budget must be at least 0 of 'loss' or 'accuracy', but {budget} of {by!r} was given.")
+    judge = risk if held_out is None else EmpiricalRisk(risk.model, risk.loss, held_out)
+    start = _value(judge, by)
+    rounding = _ROUNDING * torch.finfo(risk.flatten().dtype).eps
+    bound = (1 + budget + rounding) * start if by == "loss" else start - budget - rounding
+
+    def step(model: nn.Module, activation: str, how: str, r2: float) -> FoldStep:
+        own = judge.with_model(model)
+        value = _value(own, by)
+        return FoldStep(
+            activation,
+            how,
+            r2,
+            float(risk.with_model(model).value()),
+            value,
+            sum(parameter.numel() for parameter in model.parameters()),
+            operations(model, risk.batches),
+            value <= bound if by == "loss" else value >= bound,
+        )
+
+    models, steps = [risk.model], [step(risk.model, "", "", float("nan"))]
+    exact = fold(risk, at=at)
+    for place, name in enumerate(exact.removed):
+        models.append(fold(risk, at=exact.removed[: place + 1]).model)
+        steps.append(step(models[-1], name, "exact", 1.0))
+    total = len(find_runs(models[-1], risk.batches)) + len(exact.removed)
+    while (found := _cheapest(risk.with_model(models[-1]), at)) is not None:
+        name, r2, model = found
+        models.append(model)
+        steps.append(step(model, name, "least-squares", r2))
+        if progress is not None:
+            progress(len(steps) - 1, max(total, len(steps) - 1))
+    inside = [place for place, each in enumerate(steps) if each.within]
+    chosen = min(inside, key=lambda place: (steps[place].operations, place))
+    removed = tuple(each.activation for each in steps[1 : chosen + 1])
+    reason = (
+        f"{len(removed)} of {len(steps) - 1} layers leave within the budget."
+        if removed or len(steps) == 1
+        else f"No fold meets the budget: {by} {bound:.6g} was asked for, the nearest gives {_nearest(steps, by):.6g}."
+    )
+    return FoldSearch(models[chosen], removed, tuple(steps), by, budget, reason)
+
+
+def _value(risk: EmpiricalRisk, by: str) -> float:
+    """Return what the budget counts: the loss, or the share of samples whose class has the largest output."""
+    if by == "loss":
+        return float(risk.value())
+    right = count = 0
+    with torch.no_grad():
+        for output, (_, targets) in zip(risk.outputs(), risk.batches, strict=True):
+            right += int((output.argmax(dim=1) == targets).sum())
+            count += len(targets)
+    return right / count
+
+
+def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None) -> tuple[str, float, nn.Module] | None:
+    """Return the fold with the smallest change of the loss for each operation saved, None where none saves any."""
+    runs = {
+        run.activation: run
+        for run in find_runs(risk.model, risk.batches)
+        if run.refusal is None and (at is None or run.activation in at)
+    }
+    before, base = operations(risk.model, risk.batches), float(risk.value())
+    best: tuple[float, str, float, nn.Module] | None = None
+    for name, fit in fit_runs(risk.model, list(runs.values()), risk.batches).items():
+        model = replace_run(risk.model, runs[name], fit)
+        saved = before - operations(model, risk.batches)
+        if saved <= 0:
+            continue
+        cost = (float(risk.with_model(model).value()) - base) / saved
+        if best is None or cost < best[0]:
+            best = (cost, name, fit.r2, model)
+    return None if best is None else best[1:]
+
+
+def _nearest(steps: Sequence[FoldStep], by: str) -> float:
+    """Return the value of the fold that comes nearest to the budget."""
+    values = [each.held_out for each in steps[1:]]
+    return min(values) if by == "loss" else max(values)
