@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from liftscape.embedding import lift
 from liftscape.sites import copy_with, stream_neurons
-from liftscape.studies.batch_norm_findings import STARTS, VARIANTS, summarise
+from liftscape.studies.batch_norm_charts import STARTS, VARIANTS
+from liftscape.studies.batch_norm_findings import summarise
 from liftscape.studies.batch_norm_settings import Settings
 from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
 from liftscape.studies.watching import log_spaced, train, watch

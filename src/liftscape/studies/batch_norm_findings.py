@@ -1,19 +1,26 @@
 """What the batch-norm study found, as claims, tables and charts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from math import log2
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
+from liftscape.studies.batch_norm_charts import (
+    STARTS,
+    VARIANTS,
+    held_chart,
+    layer_maps,
+    loss_chart,
+    runs_of,
+    start_chart,
+)
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
-from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
+from liftscape.studies.effects import Effect, as_number, effect_of, steps_to
+from liftscape.studies.findings import Claim, Findings, Table
 
-__all__ = ["STARTS", "VARIANTS", "summarise"]
+__all__ = ["summarise"]
 
-VARIANTS = ("plain", "norm", "norm, β = 0", "norm, large β")
-STARTS = ("on", "near", "off", "on, norm", "near, norm", "off, norm")
 _SOURCE = "paper: batch normalisation against layer linearization"
 Row = Mapping[str, Any]
 
@@ -74,7 +81,11 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             -1,
         ),
     )
-    charts = [chart for pair in settings for chart in (_loss_chart(runs, *pair), _held_chart(runs, *pair))]
+    charts = [
+        chart
+        for pair in settings
+        for chart in (loss_chart(runs, *pair), held_chart(runs, *pair), *layer_maps(runs, *pair))
+    ]
     return Findings(
         "batch-norm",
         "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
@@ -82,13 +93,8 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
         config.seeds,
         claims,
         (_trainings(config, runs), _starts(config, runs)),
-        (*charts, *(_start_chart(config, runs, name) for name in config.data)),
+        (*charts, *(start_chart(config.depth, runs, name) for name in config.data)),
     )
-
-
-def _of(runs: Sequence[Row], network: str, name: str, variant: str) -> list[Row]:
-    """Return the runs of one kind, by seed."""
-    return [row for row in runs if (row["network"], row["data"], row["variant"]) == (network, name, variant)]
 
 
 def _held(row: Row) -> float:
@@ -98,7 +104,7 @@ def _held(row: Row) -> float:
 
 def _held_change(runs: Sequence[Row], network: str, name: str, one: str = "norm", other: str = "plain") -> Effect:
     """Return by how much that share differs between two variants, seed by seed."""
-    pairs = zip(_of(runs, network, name, one), _of(runs, network, name, other), strict=True)
+    pairs = zip(runs_of(runs, network, name, one), runs_of(runs, network, name, other), strict=True)
     return effect_of([_held(a) - _held(b) for a, b in pairs])
 
 
@@ -110,7 +116,7 @@ def _steps(config: Settings, row: Row, level: float) -> float:
 
 def _speed(config: Settings, runs: Sequence[Row], network: str, name: str) -> Effect:
     """Return log₂ of the ratio of steps with and without, averaged over the levels, seed by seed."""
-    pairs = zip(_of(runs, network, name, "norm"), _of(runs, network, name, "plain"), strict=True)
+    pairs = zip(runs_of(runs, network, name, "norm"), runs_of(runs, network, name, "plain"), strict=True)
     ratio = lambda a, b, level: log2(_steps(config, a, level) / _steps(config, b, level))
     return effect_of([fmean(ratio(a, b, level) for level in config.levels) for a, b in pairs])
 
@@ -125,7 +131,7 @@ def _way(config: Settings, row: Row) -> float:
 
 def _delay(config: Settings, runs: Sequence[Row], name: str, one: str, other: str) -> Effect:
     """Return log₂ of the ratio of steps from two starts, seed by seed."""
-    pairs = zip(_of(runs, "control", name, one), _of(runs, "control", name, other), strict=True)
+    pairs = zip(runs_of(runs, "control", name, one), runs_of(runs, "control", name, other), strict=True)
     return effect_of([log2(_way(config, a) / _way(config, b)) for a, b in pairs])
 
 
@@ -140,7 +146,7 @@ def _over_settings(
     """Judge a claim by the intervals of all settings."""
     seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
     expected = f"{expected}: the 95 % interval is {'above' if side > 0 else 'below'} 0"
-    return Claim(statement, source, expected, f"{what}: {seen}", verdict_of(effects.values(), side))
+    return Claim(statement, source, expected, f"{what}: {seen}", verdictruns_of(effects.values(), side))
 
 
 def _never_at_zero(runs: Sequence[Row]) -> Claim:
@@ -167,7 +173,7 @@ def _trainings(config: Settings, runs: Sequence[Row]) -> Table:
     """Return a row for each network, data and variant."""
     rows = []
     for network, name, variant in product(config.networks, config.data, VARIANTS):
-        own = _of(runs, network, name, variant)
+        own = runs_of(runs, network, name, variant)
         steps = {
             f"steps to {level:g}": effect_of([_steps(config, row, level) for row in own]).text(0)
             for level in config.levels
@@ -189,7 +195,7 @@ def _starts(config: Settings, runs: Sequence[Row]) -> Table:
     """Return a row for each data set and start of the control."""
     rows = []
     for name, start in product(config.data, STARTS):
-        own = _of(runs, "control", name, start)
+        own = runs_of(runs, "control", name, start)
         rows.append({
             "data": name,
             "start": f"{start.partition(',')[0]} the manifold",
@@ -204,67 +210,4 @@ def _starts(config: Settings, runs: Sequence[Row]) -> Table:
         "control",
         f"The same network from three starts: steps from the shallow loss to {config.target:g} of it",
         tuple(rows),
-    )
-
-
-def _curves(
-    groups: Mapping[str, Sequence[Row]], value: Callable[[Row], tuple[list[float], list[float]]]
-) -> list[Series]:
-    """Return a faint line for each run and a bold median for each group."""
-    series = []
-    for group, (label, own) in enumerate(groups.items()):
-        curves = [value(row) for row in own]
-        series += [Series("", tuple(x), tuple(y), "faint", group) for x, y in curves]
-        middle = [median(values) for values in zip(*(y for _, y in curves), strict=True)]
-        series.append(Series(label, tuple(curves[0][0]), tuple(middle), "bold", group))
-    return series
-
-
-def _losses(row: Row) -> tuple[list[float], list[float]]:
-    """Return steps, from 1 for a logarithmic axis, and losses."""
-    return [step + 1.0 for step in row["steps"]], list(map(as_number, row["losses"]))
-
-
-def _loss_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
-    """Draw the losses of all variants."""
-    return Chart(
-        f"{network}-{name}-loss",
-        f"{network} on {name}: loss",
-        "gradient step + 1",
-        "training loss (cross-entropy)",
-        tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, _losses)),
-        "Faint: seeds; bold: their median. Where one of norm and norm, β = 0 cannot be seen, it lies below the other.",
-        log_x=True,
-        log_y=True,
-    )
-
-
-def _held_chart(runs: Sequence[Row], network: str, name: str) -> Chart:
-    """Draw the share of neurons on one piece."""
-    shares = lambda row: ([step + 1.0 for step in row["layers_at"]], [fmean(layers) for layers in row["held"]])
-    return Chart(
-        f"{network}-{name}-linear",
-        f"{network} on {name}: linearised neurons",
-        "gradient step + 1",
-        "share of neurons on one affine piece, mean over layers",
-        tuple(_curves({variant: _of(runs, network, name, variant) for variant in VARIANTS}, shares)),
-        "How many neurons are linear on all samples looked at. Faint: seeds; bold: their median. Where one of norm and "
-        "norm, β = 0 cannot be seen, it lies below the other.",
-        log_x=True,
-    )
-
-
-def _start_chart(config: Settings, runs: Sequence[Row], name: str) -> Chart:
-    """Draw the losses from the starts of the control."""
-    groups = {start: _of(runs, "control", name, start) for start in STARTS}
-    return Chart(
-        f"control-{name}",
-        f"One network, three starts: {name}",
-        "gradient step + 1",
-        "training loss (cross-entropy)",
-        tuple(_curves(groups, _losses)),
-        f"The mlp of {config.depth} hidden layers started on, near and off a lifted manifold, without BatchNorm and "
-        "with one that leaves all outputs as they are. Faint: seeds; bold: their median.",
-        log_x=True,
-        log_y=True,
     )

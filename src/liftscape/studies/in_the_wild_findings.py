@@ -7,6 +7,7 @@ from typing import Any
 from liftscape.studies.effects import as_number, effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Series, Table, Verdict
 from liftscape.studies.in_the_wild_settings import Settings
+from liftscape.studies.layer_maps import layer_map
 
 __all__ = ["TRAINED", "summarise"]
 
@@ -140,36 +141,9 @@ def _loss(name: str, runs: Sequence[Row]) -> Chart:
 
 
 def _maps(name: str, runs: Sequence[Row]) -> list[HeatMap]:
-    """Draw layer against step, as medians over seeds."""
-    values = {
-        key: tuple(
-            tuple(
-                median(float("nan") if row[key][record][place] is None else row[key][record][place] for row in runs)
-                for record in range(len(runs[0]["layers_at"]))
-            )
-            for place in range(len(runs[0]["names"]))
-        )
-        for key in ("held", "correlation")
-    }
-    ever = any(share > 0 for layer in values["held"] for share in layer)
-    kinds = [("correlation", "least correlation", "smallest |ρ| of a neuron's input and output")]
-    if ever:
-        kinds.append(("held", "linearised neurons", "share of neurons on one affine piece"))
-    return [
-        HeatMap(
-            f"{_key(name)}-{key}",
-            f"{name}: {title}",
-            "gradient step",
-            "activation",
-            value,
-            tuple(map(float, runs[0]["layers_at"])),
-            tuple(runs[0]["names"]),
-            values[key],
-            "Layers from the input (top) to the output; medians over seeds."
-            + ("" if ever else " No neuron stays on one affine piece at any of these steps."),
-        )
-        for key, title, value in kinds
-    ]
+    """Draw layer against step."""
+    drawn = [layer_map(name, runs, runs[0]["names"], key) for key in ("correlation", "held")]
+    return [each for each in drawn if each is not None]
 
 
 def _key(name: str) -> str:
