@@ -16,7 +16,7 @@ from liftscape.studies.batch_norm_charts import (
     start_chart,
 )
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, as_number, effect_of, steps_to
+from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
 from liftscape.studies.findings import Claim, Findings, Table
 
 __all__ = ["summarise"]
@@ -146,7 +146,7 @@ def _over_settings(
     """Judge a claim by the intervals of all settings."""
     seen = "; ".join(f"{name} {effect.text()}" for name, effect in effects.items())
     expected = f"{expected}: the 95 % interval is {'above' if side > 0 else 'below'} 0"
-    return Claim(statement, source, expected, f"{what}: {seen}", verdictruns_of(effects.values(), side))
+    return Claim(statement, source, expected, f"{what}: {seen}", verdict_of(effects.values(), side))
 
 
 def _never_at_zero(runs: Sequence[Row]) -> Claim:
