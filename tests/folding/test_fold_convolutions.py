@@ -123,3 +123,38 @@ def test_a_folded_convolution_is_saved_and_loads_again(tmp_path: Path) -> None:
     assert again[2].stride == (2, 2)
     with torch.no_grad():
         assert torch.equal(again(x), folded(x))
+
+
+class Normed(nn.Module):
+    """Map, norm, activation, map: for vectors or for pictures, and with the activation in place."""
+
+    def __init__(self, pictures: bool, in_place: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 3, 3, bias=False) if pictures else nn.Linear(2, 3, bias=False)
+        self.norm = nn.BatchNorm2d(3) if pictures else nn.BatchNorm1d(3)
+        self.activation = nn.LeakyReLU(0.2, inplace=in_place)
+        self.last = nn.Conv2d(3, 2, 3) if pictures else nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activation(self.norm(self.first(x))))
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("how", ["exact", "least-squares"])
+def test_a_norm_with_fixed_statistics_is_absorbed(pictures: bool, in_place: bool, how: str) -> None:
+    torch.manual_seed(0)
+    model = Normed(pictures, in_place).to(F64)
+    x = torch.randn(300, 2, 7, 7, dtype=F64) if pictures else torch.randn(300, 2, dtype=F64)
+    model(x)
+    with torch.no_grad():
+        model.norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+        model.norm.bias.copy_(torch.tensor([50.0, -50.0, 50.0]))
+    row = ls.fold(model, x).report[0]
+    assert not row.folded
+    assert "call eval()" in row.reason
+    folded = ls.fold(model.eval(), x, at="activation", how=how)
+    assert folded.removed == ("activation",)
+    assert isinstance(folded.model.norm, nn.Identity)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.model(x), model(x), rtol=1e-9, atol=1e-9)

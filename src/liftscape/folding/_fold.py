@@ -11,6 +11,7 @@ from liftscape.linearity import (
     AFFINE,
     Occupancy,
     Run,
+    absorbed,
     composition,
     find_runs,
     fit_runs,
@@ -79,7 +80,8 @@ def fold(
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
-    Exact on S, and so on the convex hull of the features of S that reach the layer. Dead neurons leave into the bias.
+    Exact on S, and so on the convex hull of the features of S that reach the layer. Dead neurons leave into the bias,
+    and a BatchNorm with fixed statistics before the activation into the first map.
     Two convolutions become one where borders stay right. By least squares the named layers leave whatever they are, in
     the order of the forward pass, each for the affine map from what reaches it to the next pre-activation that fits
     best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖².
@@ -151,11 +153,13 @@ def _exactly(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Mod
         first, last = folded.get_submodule(names[0]), folded.get_submodule(names[2])
         assert isinstance(first, AFFINE)
         assert isinstance(last, AFFINE)
+        norm = runs[place].norm
+        first = first if norm is None else absorbed(first, folded.get_submodule(norm))
         merged = composition(first, last, own.slope, own.intercept)
         if isinstance(merged, str):
             rows[place] = replace(rows[place], folded=False, reason=f"{merged}.")
             continue
-        folded, now = _merge(folded, *names, merged)
+        folded, now = _merge(folded, names, norm, merged)
         home |= {names[0]: now, names[2]: now}
     return folded, tuple(rows)
 
@@ -193,18 +197,19 @@ def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
     return FoldRow(run.activation, run.first, run.last, occupancy.exactly_linear, neurons, linear, dead, reason)
 
 
-def _merge(model: nn.Module, first: str, activation: str, last: str, merged: nn.Module) -> tuple[nn.Module, str]:
+def _merge(model: nn.Module, names: tuple[str, str, str], norm: str | None, merged: nn.Module) -> tuple[nn.Module, str]:
     """Return the model with the run replaced by one map, and that map's name."""
-    (parent, _, child), keys = last.rpartition("."), {name.rpartition(".")[2] for name in (first, activation, last)}
+    inner, last = [*names[:2], *(() if norm is None else (norm,))], names[2]
+    (parent, _, child), keys = last.rpartition("."), {name.rpartition(".")[2] for name in (*inner, last)}
     block = model.get_submodule(parent)
-    if _within_one_block((first, activation, last)) and type(block) is nn.Sequential:
+    if _within_one_block((*inner, last)) and type(block) is nn.Sequential:
         if set(block._modules) == keys and parent:
             return copy_with(model, {parent: merged}), parent
         for key in keys:
             # Keys of the other modules stay, so that saved weights still fit.
             block._modules.pop(key) if key != child else block._modules.update({key: merged})
         return model, last
-    return copy_with(model, {first: nn.Identity(), activation: nn.Identity(), last: merged}), last
+    return copy_with(model, {**{name: nn.Identity() for name in inner}, last: merged}), last
 
 
 def _live(home: dict[str, str], row: FoldRow) -> tuple[str, str, str]:
@@ -212,8 +217,8 @@ def _live(home: dict[str, str], row: FoldRow) -> tuple[str, str, str]:
     return _follow(home, row.first), row.activation, _follow(home, row.last)
 
 
-def _within_one_block(names: tuple[str, str, str]) -> bool:
-    """Tell whether three modules have one parent."""
+def _within_one_block(names: Sequence[str]) -> bool:
+    """Tell whether modules have one parent."""
     return len({name.rpartition(".")[0] for name in names}) == 1
 
 

@@ -1,7 +1,7 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
-from liftscape.linearity._maps import AFFINE, composition
+from liftscape.linearity._maps import AFFINE, absorbed, composition
 from liftscape.linearity._occupancy import Occupancy, activation_modules, piece_occupancy
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs
@@ -13,6 +13,7 @@ __all__ = [
     "LinearityTable",
     "Occupancy",
     "Run",
+    "absorbed",
     "activation_modules",
     "composition",
     "find_runs",

@@ -141,7 +141,7 @@ def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
     assert not isinstance(map_, str)
     like = next(model.get_submodule(run.last).parameters())
     new = made_from(map_, fit.weight, fit.bias, like)
-    return copy_with(model, {run.first: nn.Identity(), run.activation: nn.Identity(), run.last: new})
+    return copy_with(model, {**{name: nn.Identity() for name in run.inner}, run.last: new})
 
 
 def _stand_in(model: nn.Module, run: Run) -> "nn.Linear | nn.Conv2d | str":

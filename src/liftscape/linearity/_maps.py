@@ -1,10 +1,14 @@
 """Two affine maps as one: the map that may stand in for both, what it reads, and their composition."""
 
+import copy
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["AFFINE", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
+__all__ = ["AFFINE", "absorbed", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
 
 AFFINE = (nn.Linear, nn.Conv2d)
 
@@ -86,6 +90,33 @@ def composition(
     if keeps_bias:
         bias = reached @ constant + (0 if last.bias is None else last.bias.detach().double())
         merged.bias = nn.Parameter(bias.to(first.weight.dtype))
+    return merged
+
+
+def absorbed(first: "nn.Linear | nn.Conv2d", norm: nn.Module) -> "nn.Linear | nn.Conv2d":
+    """Return x ↦ norm(first(x)) for a BatchNorm with fixed statistics as one map of the first's kind.
+
+    W ← sW, b ← s(b − m) + β, s = γ/√(v + ε).
+
+    Args:
+        first: a Linear or Conv2d.
+        norm: a BatchNorm in eval mode.
+
+    Returns:
+        The map, with a bias.
+    """
+    assert isinstance(norm, _BatchNorm)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight = first.weight.detach().double()
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    shift = torch.zeros_like(scale)
+    if norm.affine:
+        scale, shift = scale * norm.weight.detach().double(), norm.bias.detach().double()
+    own = 0 if first.bias is None else first.bias.detach().double()
+    merged = copy.deepcopy(first)
+    merged.weight = nn.Parameter((scale.reshape(-1, *[1] * (weight.ndim - 1)) * weight).to(first.weight.dtype))
+    merged.bias = nn.Parameter((scale * (own - norm.running_mean.double()) + shift).to(first.weight.dtype))
     return merged
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.linearity._maps import AFFINE
 from liftscape.linearity._occupancy import activation_modules
@@ -14,19 +15,26 @@ __all__ = ["Run", "find_runs"]
 
 @dataclass(frozen=True)
 class Run:
-    """Two affine maps with one pointwise activation between them.
+    """Two affine maps with one pointwise activation between them, and perhaps a BatchNorm before it.
 
     Attributes:
         first: name of the map before the activation.
         activation: name of the activation module.
         last: name of the map after it.
         refusal: why the run cannot be folded whatever its pieces are; None where it can.
+        norm: name of a BatchNorm between the first map and the activation; None where there is none.
     """
 
     first: str
     activation: str
     last: str
     refusal: str | None = None
+    norm: str | None = None
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """Names of all modules but the last map."""
+        return (self.first, *(() if self.norm is None else (self.norm,)), self.activation)
 
 
 def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
@@ -48,31 +56,35 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
     for position, event in enumerate(trace.events):
         if event.name not in activations or not event.is_module or event.function is not activations[event.name]:
             continue
-        before = _maker_before(trace, event, position)
+        before, norm = _maker_before(trace, event, position), None
+        if before is not None and isinstance(before.function, _BatchNorm):
+            before, norm = _maker_before(trace, before, trace.events.index(before)), before
         after = [later for later in trace.events[position + 1 :] if set(event.makes) & set(later.reads)]
         if before is None or not after:
             continue
         if not any(isinstance(before.function, kind) and isinstance(after[0].function, kind) for kind in AFFINE):
             continue
-        runs.append(
-            Run(before.name, event.name, after[0].name, _refusal(model, trace, position, (before, event, after[0])))
-        )
+        chain = [before, *(() if norm is None else (norm,)), event, after[0]]
+        name = None if norm is None else norm.name
+        runs.append(Run(before.name, event.name, after[0].name, _refusal(model, trace, chain), name))
     return tuple(runs)
 
 
 def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:
-    """Return the event that made what the activation reads."""
+    """Return the event that made what another one reads."""
     made = (other for other in reversed(trace.events[:position]) if set(event.reads) & set(other.makes))
     return next(made, None)
 
 
-def _refusal(model: nn.Module, trace: Trace, position: int, run: tuple[Event, Event, Event]) -> str | None:
+def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
     """Say why the run must stay, if it must."""
-    first, activation, last = run
-    for event in run:
+    for event in chain:
         if sum(other.function is event.function for other in trace.events) > 1:
             return f"'{event.name}' is called several times"
-    parameters = [id(parameter) for event in (first, last) for parameter in event.function.parameters()]
+        if isinstance(event.function, _BatchNorm) and (event.function.training or event.function.running_mean is None):
+            return f"'{event.name}' normalises by the batch in hand; call eval() to fix its statistics"
+    first, last = chain[0], chain[-1]
+    parameters = [id(parameter) for event in chain for parameter in event.function.parameters()]
     uses = [
         id(parameter)
         for module in model.modules()
@@ -83,10 +95,21 @@ def _refusal(model: nn.Module, trace: Trace, position: int, run: tuple[Event, Ev
         return f"parameters of '{first.name}' or '{last.name}' are shared with another module"
     if any("weight" not in event.function._parameters for event in (first, last)):
         return f"the weight of '{first.name}' or '{last.name}' is reparametrised"
-    inner_reads = [other for other in trace.events if set(first.makes) & set(other.reads) and other is not activation]
-    if [other for other in inner_reads if other is not last or activation.makes != first.makes]:
-        return f"the output of '{first.name}' is read by '{inner_reads[0].name}' too"
-    outer_reads = [other for other in trace.events[position + 1 :] if set(activation.makes) & set(other.reads)]
-    if len(outer_reads) > 1 or set(activation.makes) & set(trace.outputs):
-        return f"the output of '{activation.name}' is read more than once"
+    for place, event in enumerate(chain[:-1]):
+        others = _strange_readers(trace, chain, place)
+        if others and place < len(chain) - 2:
+            return f"the output of '{event.name}' is read by '{others[0].name}' too"
+        if others or set(event.makes) & set(trace.outputs):
+            return f"the output of '{event.name}' is read more than once"
     return None
+
+
+def _strange_readers(trace: Trace, chain: list[Event], place: int) -> list[Event]:
+    """Return who reads what a member of the chain made, beside the next ones of the chain."""
+    made, allowed = set(chain[place].makes), [chain[place], chain[place + 1]]
+    # A module in place hands on the tensor that it reads.
+    for here, beyond in zip(chain[place + 1 :], chain[place + 2 :], strict=False):
+        if not set(here.makes) & made:
+            break
+        allowed.append(beyond)
+    return [event for event in trace.events if made & set(event.reads) and all(event is not one for one in allowed)]
