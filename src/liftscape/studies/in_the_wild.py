@@ -4,11 +4,13 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from liftscape import data
+from liftscape.folding import fold_within
 from liftscape.linearity import layer_linearity
 from liftscape.outcomes import LoadError
+from liftscape.risk import EmpiricalRisk
 from liftscape.studies.in_the_wild_findings import TRAINED, summarise
 from liftscape.studies.in_the_wild_nets import ResidualCNN, Transformer, trained_mnist_cnn
 from liftscape.studies.in_the_wild_settings import Settings
@@ -17,6 +19,10 @@ from liftscape.studies.watching import accuracy, log_spaced, watch
 from liftscape.training import initial_model
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
+
+
+# Of MNIST's training images, on which folds are fitted; the budget is in shares of the test images.
+_CALIBRATION, _BUDGET, _BATCH = 6000, 0.005, 500
 
 
 def tasks(config: Settings) -> list[str]:
@@ -83,10 +89,14 @@ def _look_at_the_trained(device: torch.device) -> dict[str, Any]:
         x, y = data.mnist("test")
     except LoadError as error:
         return {"missing": str(error).split("; ")[-1].rstrip(".")}
-    model, x, y = model.to(device), ((x - 0.1307) / 0.3081).to(device), y.to(device)
-    rows = layer_linearity(model, [(x[start : start + 1000], None) for start in range(0, len(x), 1000)]).rows
+    model, held_out = model.to(device), _batches(x, y, device)
+    rows = layer_linearity(model, held_out).rows
+    calibration = EmpiricalRisk(model, "cross_entropy", _batches(*data.mnist(samples=_CALIBRATION), device))
+    folded = fold_within(calibration, _BUDGET, by="accuracy", held_out=held_out)
     return {
-        "accuracy": accuracy(model, x[:2000], y[:2000]),
+        "accuracy": folded.steps[0].held_out,
+        "folded": [step.to_dict() for step in folded.steps],
+        "calibration": _CALIBRATION,
         "names": [row.name for row in rows],
         "neurons": [row.neurons for row in rows],
         "held": [row.occupancy for row in rows],
@@ -94,3 +104,9 @@ def _look_at_the_trained(device: torch.device) -> dict[str, Any]:
         "correlation": [row.min_correlation for row in rows],
         "r2": [row.r2 if row.r2 == row.r2 else None for row in rows],
     }
+
+
+def _batches(x: Tensor, y: Tensor, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Return MNIST as the trained network reads it, in batches."""
+    x = (x - 0.1307) / 0.3081
+    return [(x[at : at + _BATCH].to(device), y[at : at + _BATCH].to(device)) for at in range(0, len(x), _BATCH)]

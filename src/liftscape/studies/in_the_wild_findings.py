@@ -34,12 +34,14 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
     tables = [_layers(own)]
     if trained is not None:
         tables.append(_trained(trained))
+        if "folded" in trained:
+            tables.append(_folded(trained))
     return Findings(
         "in-the-wild",
         "How linear are the layers of networks as they are used, over training and at the end?",
         size,
         config.seeds,
-        (_changes(own), _exactly_linear(own, trained)),
+        (_changes(own), _exactly_linear(own, trained), *(() if trained is None else (_foldable(trained),))),
         tuple(tables),
         tuple(chart for name, runs in own.items() for chart in (_loss(name, runs), *_maps(name, runs))),
     )
@@ -85,6 +87,28 @@ def _exactly_linear(own: Mapping[str, Sequence[Row]], trained: Row | None) -> Cl
     )
 
 
+def _foldable(trained: Row) -> Claim:
+    """Judge whether a layer leaves the trained network within the budget."""
+    verdict: Verdict = "undecided"
+    seen = f"{TRAINED}: {trained.get('missing', '')}"
+    if "folded" in trained:
+        inside = [step for step in trained["folded"] if step["within"]]
+        first, last = trained["folded"][0], min(inside, key=lambda step: step["operations"])
+        verdict = "holds" if last is not first else "does not hold"
+        seen = (
+            f"layer {last['activation'] or 'none'} of the {TRAINED} leaves: accuracy {100 * first['held_out']:.2f} % "
+            f"to {100 * last['held_out']:.2f} % on 10,000 test images, parameters {first['parameters']:,} to "
+            f"{last['parameters']:,}"
+        )
+    return Claim(
+        "A network that others trained holds a layer that one affine map can stand in for.",
+        "derived (theory 5)",
+        "a layer folds away by least squares within half a point of accuracy",
+        seen,
+        verdict,
+    )
+
+
 def _layers(own: Mapping[str, Sequence[Row]]) -> Table:
     """Return a row for each layer."""
     rows = []
@@ -122,6 +146,22 @@ def _trained(row: Row) -> Table:
         for place, name in enumerate(row["names"])
     )
     return Table("trained", title, rows)
+
+
+def _folded(row: Row) -> Table:
+    """Return what folding the trained network costs and saves."""
+    rows = tuple(
+        {
+            "layer folded away": step["activation"] or "none",
+            "how": step["how"],
+            "accuracy on the test images": f"{100 * step['held_out']:.2f} %",
+            "parameters": step["parameters"],
+            "multiplications for an image": step["operations"],
+        }
+        for step in row["folded"]
+    )
+    title = f"Its layers folded by least squares on {row['calibration']:,} training images"
+    return Table("folded", title, rows)
 
 
 def _loss(name: str, runs: Sequence[Row]) -> Chart:
