@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import liftscape as ls
 from liftscape.studies import degeneracy
@@ -33,11 +34,11 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_does_nothing(
     done: list[str] = []
     true_task = degeneracy.run_task
 
-    def counted(config: Any, task: str) -> Any:
+    def counted(config: Any, task: str, device: torch.device) -> Any:
         if len(done) == 5:
             raise KillError
         done.append(task)
-        return true_task(config, task)
+        return true_task(config, task, device)
 
     whole = run_study("degeneracy", tmp_path / "whole", size="toy")
     monkeypatch.setattr(degeneracy, "run_task", counted)
@@ -48,12 +49,14 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_does_nothing(
     assert len(lines) == 5
     # The last line is half there, as after a kill while it was written or on a full disk.
     metrics.write_bytes(b"".join(lines[:4]) + lines[4][: len(lines[4]) // 2])
-    monkeypatch.setattr(degeneracy, "run_task", lambda config, task: done.append(task) or true_task(config, task))
+    monkeypatch.setattr(
+        degeneracy, "run_task", lambda config, task, device: done.append(task) or true_task(config, task, device)
+    )
     again = run_study("degeneracy", tmp_path / "cut", size="toy")
     assert again == whole
     tasks = degeneracy.tasks(read_settings(degeneracy.Settings, settings_file("degeneracy"), "toy"))
     assert done == [*tasks[:5], *tasks[4:]]
-    monkeypatch.setattr(degeneracy, "run_task", lambda config, task: pytest.fail("done already"))
+    monkeypatch.setattr(degeneracy, "run_task", lambda config, task, device: pytest.fail("done already"))
     assert run_study("degeneracy", tmp_path / "cut", size="toy") == whole
 
 
