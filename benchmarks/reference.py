@@ -15,7 +15,7 @@ __all__ = ["exact_trace", "load", "place"]
 
 # A hundredth of the error at which times are compared.
 _TOLERANCE = 1e-6
-_KRYLOV = 48
+_KRYLOV = 64
 _FOLDER = Path(__file__).parent.parent / "build" / "benchmarks"
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature import Basis, Hessian
@@ -45,8 +44,9 @@ class Reading(Outcome):
 class Monitor:
     """Records of a model that is being trained; it is read, never changed, and nothing is drawn from torch's generator.
 
-    Four products with the Hessian a record: with the last record's two Ritz vectors and with their residuals, of which
-    a Rayleigh-Ritz step takes the new ones. As the network moves slowly, they follow its extreme eigenvectors.
+    Four products with the Hessian a record, taken at once: with the last record's two Ritz vectors and with the
+    residuals that they had then, of which a Rayleigh-Ritz step takes the new ones. As the network moves slowly, they
+    follow its extreme eigenvectors.
 
     Source: Knyazev 2001, SIAM J. Sci. Comput. 23, for the Rayleigh-Ritz step on vectors and residuals.
 
@@ -75,7 +75,7 @@ class Monitor:
         self._data = inputs[:probe], targets[:probe]
         self.risk = EmpiricalRisk(risk.model, risk.loss, self._data)
         draws = torch.Generator().manual_seed(0) if generator is None else generator
-        self._vectors = torch.randn(2, self.risk.size, generator=draws, dtype=torch.float64)
+        self._vectors = torch.randn(4, self.risk.size, generator=draws, dtype=torch.float64)
         self.readings: list[Reading] = []
 
     def record(self, step: int) -> Reading:
@@ -99,21 +99,18 @@ class Monitor:
 
     def _ends(self, H: Hessian) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return both ends with their residuals, and keep their vectors for the next record."""
-        basis = Basis(4, H.size, H.dtype, H.device)
-        basis.append(self._vectors.to(H.device, H.dtype))
+        basis = Basis(len(self._vectors), H.size, H.dtype, H.device)
+        basis.append(self._vectors.to(H.device, H.dtype), scale=1.0)
         images = (H @ basis.rows.T).T
-        # The residuals of the two vectors' own Ritz vectors.
-        values, mixing = _ritz(basis.rows, images)
-        residuals = mixing.T @ images - values.to(images)[:, None] * (mixing.T @ basis.rows)
-        known = basis.count
-        basis.append(residuals, float(values.abs().max()))
-        if basis.count > known:
-            images = torch.cat([images, (H @ basis.rows[known:].T).T])
-        values, mixing = _ritz(basis.rows, images)
-        ends, values = mixing.T[[0, -1]], values[[0, -1]]
+        middle = (basis.rows @ images.T).double()
+        values, mixing = torch.linalg.eigh((middle + middle.T) / 2)
+        ends, values = mixing.T[[0, -1]].to(images), values[[0, -1]]
         vectors = ends @ basis.rows
-        left = (ends @ images - values.to(images)[:, None] * vectors).norm(dim=1).tolist()
-        self._vectors = vectors.double().cpu()
+        residuals = ends @ images - values.to(images)[:, None] * vectors
+        left = residuals.norm(dim=1).tolist()
+        # The images of the new vectors are known, and so are their residuals: the next record starts from both.
+        lengths = residuals.norm(dim=1, keepdim=True).clamp_min(torch.finfo(images.dtype).tiny)
+        self._vectors = torch.cat([vectors, residuals / lengths]).double().cpu()
         rounding = 10 * torch.finfo(H.dtype).eps * float(values.abs().max())
         lowest, highest = ((float(value), residual + rounding) for value, residual in zip(values, left, strict=True))
         return lowest, highest
@@ -122,10 +119,3 @@ class Monitor:
 def _finite(tensor: Tensor) -> bool:
     """Tell whether all entries are finite."""
     return bool(torch.isfinite(tensor).all())
-
-
-def _ritz(rows: Float[Tensor, "m M"], images: Float[Tensor, "m M"]) -> tuple[Float[Tensor, " m"], Float[Tensor, "m m"]]:
-    """Return the Ritz values of an orthonormal basis, ascending in float64, and their vectors as columns."""
-    middle = (rows @ images.T).double()
-    values, mixing = torch.linalg.eigh((middle + middle.T) / 2)
-    return values, mixing.to(rows)
