@@ -51,3 +51,40 @@ def test_the_same_seed_gives_the_same_reading_and_the_model_is_left_alone(risk: 
     before = {name: tensor.clone() for name, tensor in risk.model.state_dict().items()}
     assert ls.inspect(risk).to_json() == ls.inspect(risk).to_json()
     assert all(torch.equal(tensor, before[name]) for name, tensor in risk.model.state_dict().items())
+
+
+def test_layers_that_could_leave_are_named_with_what_they_save(risk: ls.EmpiricalRisk) -> None:
+    found = ls.inspect(risk, [])
+    assert [(row.activation, row.neurons) for row in found.uses] == [("1", 20), ("3", 12)]
+    assert [row.parameters_saved for row in found.uses] == [
+        4 * 20 + 20 + 20 * 12 - 4 * 12,
+        20 * 12 + 12 + 12 * 2 - 20 * 2,
+    ]
+    x, _ = next(iter(risk.batches))
+    lifted = risk.with_model(ls.lift(risk.model, "4", x, 15, "elu").model)
+    found = ls.inspect(lifted, [])
+    assert "'4.activation' can be folded away without any change of the outputs" in found.advice
+    assert f"{12 * 15 + 15 + 15 * 2 - 12 * 2} parameters" in found.advice
+
+
+def test_a_layer_that_is_nearly_linear_is_named_and_others_are_not() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 3, dtype=torch.float64)
+    for slope, named in ((0.98, True), (0.0, False)):
+        layers = [torch.nn.Linear(3, 9), torch.nn.LeakyReLU(slope), torch.nn.Linear(9, 2)]
+        model = torch.nn.Sequential(*layers).double()
+        with torch.no_grad():
+            y = model(x) + torch.randn(200, 2, dtype=torch.float64)
+        advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), []).advice
+        assert ("One affine map can stand in for '1'" in advice) == named
+
+
+def test_where_r_is_nearly_zero_a_budget_is_pointed_to() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 3, dtype=torch.float64)
+    layers = [torch.nn.Linear(3, 9), torch.nn.LeakyReLU(0.9), torch.nn.Linear(9, 2)]
+    model = torch.nn.Sequential(*layers).double()
+    with torch.no_grad():
+        y = model(x) + 1e-6
+    advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), []).advice
+    assert "what '1' hands on; a fold with a budget tells which of them leave" in advice

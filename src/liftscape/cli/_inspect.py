@@ -38,7 +38,8 @@ def inspect(
     """Inspect a network: where its training stands, and which layers bend the loss.
 
     Prints the gains of the best gradient step and the best Newton step, the most negative curvature, and for each layer
-    its parameters, trace and extreme eigenvalues with bounds.
+    its parameters, trace and extreme eigenvalues with bounds; then how linear each layer is, and what a fold would
+    cost and save.
     """
     from liftscape.cli._load import load, load_loss
     from liftscape.cli._print import interrupted_as, show, user_output_aside, write_json
@@ -123,13 +124,13 @@ def inspection_tables(found: "Inspection") -> list[Any]:
         found: the reading.
 
     Returns:
-        Two tables.
+        The tables.
     """
     from liftscape.cli._print import facts, table
-    from liftscape.report import layer_rows, reading_rows
+    from liftscape.report import layer_rows, reading_rows, use_rows
 
-    rows = layer_rows(found)
-    return [
-        facts("Where training stands", dict(reading_rows(found))),
-        table("Curvature by layer", list(rows[0]), [list(row.values()) for row in rows]),
+    named = {"Curvature by layer": layer_rows(found), "What each layer adds": use_rows(found)}
+    tables = [
+        table(title, list(rows[0]), [list(row.values()) for row in rows]) for title, rows in named.items() if rows
     ]
+    return [facts("Where training stands", dict(reading_rows(found))), *tables]

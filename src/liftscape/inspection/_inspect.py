@@ -21,6 +21,7 @@ from liftscape.curvature import (
     plateau_reading,
     recorded,
 )
+from liftscape.inspection._use import LayerUse, advise_on_folds, layer_uses
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -49,8 +50,9 @@ class Inspection(Outcome):
         plateau: where training stands.
         whole: trace and extreme eigenvalues of the Hessian.
         layers: the same of each layer's block.
+        uses: how linear each activation is, and what a fold of it would cost and save.
         verdict: one sentence.
-        advice: one sentence.
+        advice: what to do next, and which layers could leave.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Inspection(Outcome):
     plateau: Plateau
     whole: LayerCurvature
     layers: tuple[LayerCurvature, ...]
+    uses: tuple[LayerUse, ...]
     verdict: str
     advice: str
 
@@ -80,7 +83,7 @@ def inspect(
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> Inspection:
-    """Inspect a network on its data: where training stands, and how each layer bends the risk.
+    """Inspect a network on its data: where training stands, how each layer bends the risk, and what it adds.
 
     The reading of :func:`liftscape.curvature.plateau_reading`, with the trace and the extreme eigenvalues of the
     Hessian and of the diagonal block of each layer. Gradient steps longer than 2/λ, λ the largest eigenvalue, do not
@@ -154,6 +157,7 @@ def inspect(
     done += reading.products
     del H
     rows = layer_curvature(risk, chosen, probes=probes, generator=parts[2], progress=counted(done), checkpoint=folder)
+    uses = layer_uses(risk)
     return Inspection(
         type(risk.model).__name__,
         risk.size,
@@ -162,8 +166,9 @@ def inspect(
         reading,
         whole,
         rows,
+        uses,
         _verdict(reading, whole, rows),
-        _advice(reading, whole),
+        " ".join(part for part in (_advice(reading, whole), advise_on_folds(uses, reading.value)) if part),
     )
 
 

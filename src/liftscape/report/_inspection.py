@@ -12,7 +12,7 @@ from liftscape.report._page import render_page, write_report
 from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
 
-__all__ = ["layer_rows", "reading_rows", "write_inspection_report"]
+__all__ = ["layer_rows", "reading_rows", "use_rows", "write_inspection_report"]
 
 
 def write_inspection_report(
@@ -51,6 +51,7 @@ def write_inspection_report(
             "gains": _gains_caption(inspection),
         },
         layers=layer_rows(inspection),
+        uses=use_rows(inspection),
         facts=reading_rows(inspection),
         panels=panels,
     )
@@ -76,6 +77,30 @@ def layer_rows(inspection: Inspection) -> list[dict[str, Any]]:
             "status": row.status,
         }
         for row in inspection.rows
+    ]
+
+
+def use_rows(inspection: Inspection) -> list[dict[str, Any]]:
+    """Return one row for each activation, as text.
+
+    Args:
+        inspection: the reading.
+
+    Returns:
+        Rows of column title to value.
+    """
+    return [
+        {
+            "activation": row.activation,
+            "neurons": row.neurons,
+            "on one affine piece": f"{row.occupancy:.1%}",
+            "dead": row.dead,
+            "least |ρ|": f"{row.min_correlation:.3f}" if isfinite(row.min_correlation) else "",
+            "R² of one map instead": f"{row.r2:.4f}" if isfinite(row.r2) else "",
+            "change of R": power_of_ten(row.loss_change, 2) if isfinite(row.loss_change) else "",
+            "parameters saved": f"{row.parameters_saved:,}" if row.parameters_saved else "",
+        }
+        for row in inspection.uses
     ]
 
 

@@ -1,0 +1,135 @@
+"""What each layer adds to the network, and what would leave with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from liftscape.linearity import find_runs, fit_runs, layer_linearity, replace_run
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["LayerUse", "advise_on_folds", "layer_uses"]
+
+# An affine map that explains so much and costs so little of the loss is worth a word.
+_EXPLAINED, _CHEAP = 0.95, 0.01
+# From so much on it is worth trying whatever it costs where R is small.
+_NEARLY_ALL = 0.99
+
+
+@dataclass(frozen=True)
+class LayerUse(Outcome):
+    """One activation.
+
+    Attributes:
+        activation: its name.
+        neurons: how many, channels of a convolution.
+        occupancy: share of neurons that one affine piece holds on all samples.
+        dead: neurons on a piece with λ = 0.
+        min_correlation: smallest |ρ| of pre- and post-activation.
+        exactly_linear: whether one piece holds each neuron.
+        r2: of the affine map that could stand in for the layer; NaN where there is none.
+        loss_change: R with that map, minus R.
+        parameters_saved: by that map; 0 where there is none.
+    """
+
+    activation: str
+    neurons: int
+    occupancy: float
+    dead: int
+    min_correlation: float
+    exactly_linear: bool
+    r2: float
+    loss_change: float
+    parameters_saved: int
+
+
+def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
+    """Return for each activation how linear it is, and what a fold of it would cost and save.
+
+    Source: theory 4 and 5.
+
+    Args:
+        risk: the empirical risk.
+
+    Returns:
+        The rows; none where the model's layers cannot be told apart.
+
+    Example:
+        >>> import torch
+        >>> x = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
+        >>> net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+        >>> [row.parameters_saved for row in layer_uses(EmpiricalRisk(net, "mse", (x, x)))]
+        [8]
+    """
+    try:
+        rows = layer_linearity(risk).rows
+    except LiftscapeError:
+        return ()
+    saved = _parameters_saved(risk)
+    return tuple(
+        LayerUse(
+            row.name,
+            row.neurons,
+            row.occupancy,
+            row.dead,
+            row.min_correlation,
+            row.exactly_linear,
+            row.r2,
+            row.loss_change,
+            saved.get(row.name, 0),
+        )
+        for row in rows
+    )
+
+
+def advise_on_folds(rows: Sequence[LayerUse], value: float) -> str:
+    """Say which layers could leave, "" where none could.
+
+    Args:
+        rows: of the layers.
+        value: R.
+
+    Returns:
+        One sentence.
+    """
+    exact = [row for row in rows if row.exactly_linear and row.parameters_saved > 0]
+    if exact:
+        names, saved = _listed(exact), sum(row.parameters_saved for row in exact)
+        return f"On these data {names} can be folded away without any change of the outputs, {saved:,} parameters."
+    cheap = [
+        row
+        for row in rows
+        if row.parameters_saved > 0 and row.r2 >= _EXPLAINED and isfinite(value) and row.loss_change <= _CHEAP * value
+    ]
+    if not cheap:
+        close = [row for row in rows if row.parameters_saved > 0 and row.r2 >= _NEARLY_ALL]
+        if not close:
+            return ""
+        best = max(close, key=lambda row: row.r2)
+        return (
+            f"One affine map explains {best.r2:.2%} of what '{best.activation}' hands on"
+            + (f", and over 99 % of {len(close) - 1} more layers" if len(close) > 1 else "")
+            + "; a fold with a budget tells which of them leave at the price you set."
+        )
+    best = max(cheap, key=lambda row: row.parameters_saved)
+    return (
+        f"One affine map can stand in for '{best.activation}': it explains {best.r2:.1%} of what the layer hands on, "
+        f"changes R by {best.loss_change:+.2g} and saves {best.parameters_saved:,} parameters (fold with a budget)."
+    )
+
+
+def _parameters_saved(risk: EmpiricalRisk) -> dict[str, int]:
+    """Return how many parameters leave with each layer that one map can stand in for."""
+    runs = {run.activation: run for run in find_runs(risk.model, risk.batches) if run.refusal is None}
+    first = [next(iter(risk.batches))]
+    count = lambda model: sum(parameter.numel() for parameter in model.parameters())
+    before = count(risk.model)
+    # The shapes of the maps are wanted, not their entries: one batch is enough.
+    fits = fit_runs(risk.model, list(runs.values()), first)
+    return {name: before - count(replace_run(risk.model, runs[name], fit)) for name, fit in fits.items()}
+
+
+def _listed(rows: Sequence[LayerUse]) -> str:
+    """Name some layers."""
+    names = ", ".join(f"'{row.activation}'" for row in rows[:5])
+    return names + (" and others" if len(rows) > 5 else "")
