@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
-from liftscape.folding import Fold
+from liftscape.folding import Fold, FoldSearch, output_gap, search_difference
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import iterate_inputs
 
 __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient", "check_hessian"]
 
@@ -152,19 +151,27 @@ def check_embedding(embedding: Embedding, risk: EmpiricalRisk) -> Check:
     return _print(*rows)
 
 
-def check_fold(fold: Fold, inputs: Any, original: torch.nn.Module) -> Check:
+def check_fold(
+    fold: "Fold | FoldSearch",
+    inputs: Any,
+    original: torch.nn.Module,
+    *,
+    held_out: Any = None,
+    search: bool = False,
+    generator: torch.Generator | None = None,
+) -> Check:
     """Measure the largest difference of outputs between a network and its fold, and print the table.
 
     Args:
         fold: the fold.
-        inputs: S, or other data: a tensor, (inputs, targets), or a re-iterable of batches.
+        inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
         original: the network that was folded.
+        held_out: further data.
+        search: whether inputs are also searched in the box of S by gradient ascent; the worst one is printed.
+        generator: of the search; seed 0 when None.
 
     Returns:
         The table.
-
-    Raises:
-        LiftscapeError: if there are no inputs.
 
     Example:
         >>> from liftscape.folding import fold
@@ -173,17 +180,21 @@ def check_fold(fold: Fold, inputs: Any, original: torch.nn.Module) -> Check:
         law ...
         True
     """
-    largest, scale, seen = 0.0, 0.0, False
-    with torch.no_grad():
-        for batch in iterate_inputs(inputs):
-            expected, found = original(batch), fold.model(batch)
-            largest = max(largest, float((found - expected).abs().max()))
-            scale, seen = max(scale, float(expected.abs().max())), True
-    if not seen:
-        raise LiftscapeError(
-            "check_fold needs inputs, but the given data hold no batch; give those the fold was made on."
-        )
-    return _print(CheckRow("outputs kept", largest / max(scale, torch.finfo(torch.float64).tiny), _LOCAL_FORM))
+    tiny = torch.finfo(torch.float64).tiny
+    gap, scale = output_gap(original, fold.model, inputs)
+    rows = [CheckRow("outputs kept", gap / max(scale, tiny), _LOCAL_FORM)]
+    if held_out is not None:
+        gap, scale = output_gap(original, fold.model, held_out)
+        rows.append(CheckRow("outputs kept on held-out data", gap / max(scale, tiny), _LOCAL_FORM))
+    if not search:
+        return _print(*rows)
+    found = search_difference(original, fold.model, inputs, generator=generator)
+    check = _print(*rows, CheckRow("outputs kept in the box of the data", found.gap, _LOCAL_FORM))
+    if rows[0].holds and not check.rows[-1].holds:
+        entries = ", ".join(f"{entry:.4g}" for entry in found.example.flatten()[:8].tolist())
+        more = ", …" if found.example.numel() > 8 else ""
+        print(f"Exact on the data, but not in their box: at ({entries}{more}) outputs differ by {found.gap:.1e}.")
+    return check
 
 
 def _probe(

@@ -2,6 +2,18 @@
 
 from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._operations import operations
+from liftscape.folding._sameness import Sameness, output_gap, search_difference
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 
-__all__ = ["Fold", "FoldRow", "FoldSearch", "FoldStep", "fold", "fold_within", "operations"]
+__all__ = [
+    "Fold",
+    "FoldRow",
+    "FoldSearch",
+    "FoldStep",
+    "Sameness",
+    "fold",
+    "fold_within",
+    "operations",
+    "output_gap",
+    "search_difference",
+]

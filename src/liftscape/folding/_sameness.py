@@ -1,0 +1,150 @@
+"""How far a fold's outputs are from the network's: on data, and wherever an ascent finds them to differ most."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import call_model, output_tensor, trainable_parameters
+from liftscape.sites import iterate_inputs
+
+__all__ = ["Sameness", "output_gap", "search_difference"]
+
+_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Sameness(Outcome):
+    """The largest difference that a search found.
+
+    Attributes:
+        gap: max |f − g| / max |f|, the latter on the data.
+        example: the input at which it was found.
+        start: the same at the best start, a sample of the data.
+    """
+
+    gap: float
+    example: Float[Tensor, "..."]
+    start: float
+
+
+def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float, float]:
+    """Return max |f₁ − f₂| and max |f₁| over data.
+
+    Args:
+        first: a network.
+        second: another one.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches.
+
+    Returns:
+        Both numbers.
+
+    Raises:
+        LiftscapeError: if there are no inputs.
+
+    Example:
+        >>> output_gap(nn.Identity(), nn.ReLU(), torch.tensor([[-1.0], [3.0]]))
+        (1.0, 3.0)
+    """
+    gap = largest = 0.0
+    seen = False
+    for batch in iterate_inputs(inputs):
+        ours, theirs = (_outputs(network, batch) for network in (first, second))
+        gap = max(gap, float((ours - theirs).abs().max()))
+        largest, seen = max(largest, float(ours.abs().max())), True
+    if not seen:
+        raise LiftscapeError("a comparison of outputs needs inputs, but the given data hold no batch; give some.")
+    return gap, largest
+
+
+def search_difference(
+    first: nn.Module,
+    second: nn.Module,
+    inputs: Any,
+    *,
+    starts: int = 16,
+    steps: int = 100,
+    generator: torch.Generator | None = None,
+) -> Sameness:
+    """Search the box of the data for the input at which two networks differ most.
+
+    x ← clip(x + η·(u − l)·sign ∇‖f₁(x) − f₂(x)‖²) from samples of the data, l and u their least and largest entries;
+    the step falls to zero. What is found is a lower bound of the largest difference, no proof that there is none.
+
+    Source: Madry et al. 2018 (arXiv 1706.06083), projected gradient ascent.
+
+    Args:
+        first: a network.
+        second: another one.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches of tensors.
+        starts: samples that it starts from.
+        steps: of each ascent.
+        generator: chooses the samples; seed 0 when None.
+
+    Returns:
+        The difference with its input.
+
+    Raises:
+        LiftscapeError: if inputs are no tensors of floating-point numbers.
+
+    Example:
+        >>> x = torch.linspace(0.5, 1, 9)[:, None]
+        >>> found = search_difference(nn.Identity(), nn.Hardtanh(-1.0, 0.9), x)
+        >>> round(found.gap, 3), found.example.tolist()
+        (0.1, [1.0])
+    """
+    low, high, scale, pool = _box(first, inputs, starts, generator)
+    x, reach = pool.clone(), high - low
+    # A kink of one network may hide the slope of the difference; a little noise does not stay on it.
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    best, example = -1.0, pool[0]
+    start = float("nan")
+    for step in range(steps + 1):
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            difference = _outputs(first, x, grad=True) - _outputs(second, x, grad=True)
+            each = difference.detach().flatten(1).abs().amax(dim=1)
+            (slope,) = torch.autograd.grad(difference.square().sum(), x)
+        if step == 0:
+            start = float(each.max())
+        if float(each.max()) > best:
+            best, example = float(each.max()), x.detach()[int(each.argmax())].clone()
+        noise = torch.rand(x.shape, generator=draws).to(x) * 2 - 1
+        direction = torch.where(slope == 0, noise, slope.sign())
+        with torch.no_grad():
+            x = torch.minimum(torch.maximum(x + _RATE * (1 - step / steps) * reach * direction, low), high)
+    return Sameness(best / scale, example, start / scale)
+
+
+def _box(
+    model: nn.Module, inputs: Any, starts: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, float, Tensor]:
+    """Return the least and largest entries of the data, the largest output, and some samples."""
+    low = high = pool = None
+    scale = 0.0
+    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    for batch in iterate_inputs(inputs):
+        if not isinstance(batch, Tensor) or not batch.is_floating_point():
+            raise LiftscapeError(
+                f"a search for a difference moves inputs along a slope, but {type(batch).__name__} was given; give "
+                "tensors of floating-point numbers."
+            )
+        low = batch.amin(dim=0) if low is None else torch.minimum(low, batch.amin(dim=0))
+        high = batch.amax(dim=0) if high is None else torch.maximum(high, batch.amax(dim=0))
+        chosen = batch[torch.randperm(len(batch), generator=draws)[:starts].to(batch.device)]
+        pool = chosen if pool is None else torch.cat([pool, chosen])
+        scale = max(scale, float(_outputs(model, batch).abs().max()))
+    if low is None or high is None or pool is None:
+        raise LiftscapeError("a search for a difference needs inputs, but the given data hold no batch; give some.")
+    order = torch.randperm(len(pool), generator=draws)[:starts].to(pool.device)
+    return low, high, max(scale, torch.finfo(pool.dtype).tiny), pool[order]
+
+
+def _outputs(network: nn.Module, batch: Any, grad: bool = False) -> Tensor:
+    """Return a network's outputs without a trace in it."""
+    with torch.set_grad_enabled(grad):
+        fixed = {name: tensor.detach() for name, tensor in trainable_parameters(network).items()}
+        return output_tensor(call_model(network, fixed, batch))
