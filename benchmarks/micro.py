@@ -15,9 +15,13 @@ from torch import Tensor, nn
 import liftscape as ls
 from benchmarks.peers import load
 from benchmarks.work import build, vector
-from liftscape.curvature._basis import Basis
+from liftscape.curvature import Basis
+from liftscape.outcomes import LiftscapeError
+from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
+from liftscape.studies.watching import train
+from liftscape.training import initial_model
 
-__all__ = ["products", "reorthogonalisation"]
+__all__ = ["monitor", "products", "reorthogonalisation"]
 
 
 def turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -123,7 +127,40 @@ def ensemble(_: str, rounds: int) -> dict[str, float]:
     return {"ensemble/loop": ratio(times, "ours", "loop") * 8 / 256}
 
 
-NAMES = {"digits-mlp": products, "resnet18": products, "reorthogonalise": reorthogonalisation, "ensemble": ensemble}
+def monitor(_: str, rounds: int) -> dict[str, float]:
+    """Return the cost of a record to that of the 100 training steps before it, for the batch-norm study's networks."""
+    found = {}
+    for name, side, make in (
+        ("mlp", 8, lambda: plain_mlp(8, [100] * 5)),
+        ("mlp with BatchNorm", 8, lambda: plain_mlp(8, [100] * 5, norm=True)),
+        ("mlp", 28, lambda: plain_mlp(28, [100] * 5)),
+        ("mlp with BatchNorm", 28, lambda: plain_mlp(28, [100] * 5, norm=True)),
+        ("cnn", 28, lambda: plain_cnn(28, [8, 16, 16, 16])),
+    ):
+        try:
+            x, y = pictures("digits" if side == 8 else "fashion-mnist", 10_000, torch.device("cpu"))
+        except LiftscapeError:
+            continue
+        model = initial_model(make, 0)
+        watching = ls.Monitor(ls.EmpiricalRisk(model, "cross_entropy", (x, y)))
+        settings = {"steps": 100, "learning_rate": 0.05, "batch_size": 128, "seed": 0}
+        functions: dict[str, Callable[[], object]] = {
+            "steps": lambda model=model, x=x, y=y: train(model, x, y, **settings),
+            "record": lambda watching=watching: watching.record(0),
+        }
+        turns(functions, 1)
+        times = turns(functions, rounds)
+        found[f"record/100 steps, {name} on {side} × {side}"] = ratio(times, "record", "steps")
+    return found
+
+
+NAMES = {
+    "digits-mlp": products,
+    "resnet18": products,
+    "reorthogonalise": reorthogonalisation,
+    "ensemble": ensemble,
+    "monitor": monitor,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

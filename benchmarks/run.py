@@ -27,9 +27,9 @@ _PLANS = {
 }
 # Rounds of the ratios taken in one process.
 _MICRO = {
-    "quick": {"digits-mlp": 30, "ensemble": 3},
-    "full": {"digits-mlp": 60, "resnet18": 3, "reorthogonalise": 5, "ensemble": 5},
-    "long": {"digits-mlp": 60, "resnet18": 7, "reorthogonalise": 9, "ensemble": 9},
+    "quick": {"digits-mlp": 30, "ensemble": 3, "monitor": 9},
+    "full": {"digits-mlp": 60, "resnet18": 3, "reorthogonalise": 5, "ensemble": 5, "monitor": 9},
+    "long": {"digits-mlp": 60, "resnet18": 7, "reorthogonalise": 9, "ensemble": 9, "monitor": 15},
 }
 _REPEATS = {"digits-mlp": 3, "resnet18": 1}
 _QUICK_REPEATS = 1

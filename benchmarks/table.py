@@ -115,6 +115,7 @@ def bars(rows: Iterable[Row], micro: Row) -> list[Bar]:
     ]
     made.append(Bar("30 vectors of 11.2 M: reorthogonalisation / loop", micro.get("reorthogonalise/loop"), 1 / 3))
     made.append(Bar("256 networks 1-50-50-1: ensemble / loop", micro.get("ensemble/loop"), 1 / 4.5))
+    made += [Bar(f"Monitor: {name}", value, 0.1) for name, value in micro.items() if name.startswith("record/")]
     for ours, hand in ((_OURS, "handwritten, cached"), ("liftscape, rebuilt", "handwritten")):
         peaks = [table.get(("resnet18", "hvp", peer)) for peer in (ours, hand)]
         value = peaks[0]["peak"] / peaks[1]["peak"] if peaks[0] and peaks[1] else None

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from liftscape.activations._kinds import kind_of
-from liftscape.activations._pieces import exact_pieces
+from liftscape.activations._pieces import AffinePiece, exact_pieces
 from liftscape.activations._tails import affine_tails
 
 __all__ = ["PieceTable", "occupied_piece", "piece_table"]
@@ -60,9 +60,16 @@ def piece_table(
     """
     kind = kind_of(activation, *args, **kw)
     tails = affine_tails(activation, *args, dtype=dtype, **kw) if include_tails else ()
-    # Neurons differ only by a learnt slope; a table of one for all of them takes a hundredth of the time.
-    different = width if any(isinstance(value, Tensor) for value in kind.parameters.values()) else min(1, width)
-    rows = [(*exact_pieces(kind, channel), *tails) for channel in range(different)]
+    if not any(isinstance(value, Tensor) for value in kind.parameters.values()):
+        # Neurons differ only by a learnt slope; a table of one for all of them takes a hundredth of the time.
+        row = _entries([(*exact_pieces(kind, 0), *tails)] if width else [])
+        return PieceTable(*(row[..., entry].T.expand(-1, width).contiguous() for entry in range(5)))
+    table = _entries([(*exact_pieces(kind, channel), *tails) for channel in range(width)])
+    return PieceTable(*(table[..., entry].T.contiguous() for entry in range(5)))
+
+
+def _entries(rows: list[tuple[AffinePiece, ...]]) -> Float[Tensor, "width pieces 5"]:
+    """Return the numbers of all pieces."""
     # Channels of a PReLU may differ in their number of pieces, as where a slope is one: pad with empty intervals.
     count = max((len(row) for row in rows), default=0)
     columns = [
@@ -70,8 +77,7 @@ def piece_table(
         + [(0.0, 0.0, 0.0, 0.0, 0.0)] * (count - len(row))
         for row in rows
     ]
-    table = torch.tensor(columns, dtype=torch.float64).reshape(different, count, 5).expand(width, count, 5)
-    return PieceTable(*(table[..., entry].T.contiguous() for entry in range(5)))
+    return torch.tensor(columns, dtype=torch.float64).reshape(len(rows), count, 5)
 
 
 def occupied_piece(

@@ -2,9 +2,9 @@
 
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._maps import AFFINE, absorbed, composition
-from liftscape.linearity._occupancy import Occupancy, activation_modules, piece_occupancy
+from liftscape.linearity._occupancy import Occupancy, activation_modules, piece_occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
-from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs
+from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
 __all__ = [
     "AFFINE",
@@ -22,4 +22,6 @@ __all__ = [
     "model_and_inputs",
     "piece_occupancy",
     "replace_run",
+    "rows_of",
+    "watching_pieces",
 ]

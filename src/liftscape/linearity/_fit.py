@@ -90,15 +90,13 @@ def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any)
     Returns:
         Fits by the activation's name.
     """
-    with fitting(model, runs) as (begin, result):
-        run_batches(model, inputs, begin)
+    with fitting(model, runs) as result:
+        run_batches(model, inputs)
     return result()
 
 
 @contextmanager
-def fitting(
-    model: nn.Module, runs: "tuple[Run, ...] | list[Run]"
-) -> "Generator[tuple[Callable[[], None], Callable[[], dict[str, AffineFit]]]]":
+def fitting(model: nn.Module, runs: "tuple[Run, ...] | list[Run]") -> Generator[Callable[[], dict[str, AffineFit]]]:
     """Fit affine maps to runs from all that passes through the model while the context lasts.
 
     Args:
@@ -106,7 +104,7 @@ def fitting(
         runs: of that module; those without a stand-in are left out.
 
     Yields:
-        What is to be called before each batch, and what returns the fits.
+        What returns the fits.
     """
     maps = {(run.first, run.last): _stand_in(model, run) for run in runs}
     moments = {(run.first, run.last): _Moments() for run in runs if not isinstance(maps[run.first, run.last], str)}
@@ -122,8 +120,8 @@ def fitting(
     def result() -> dict[str, AffineFit]:
         return {names[pair]: each.fit() for pair, each in moments.items()}
 
-    with hearing_pairs(model, list(moments), receive) as begin:
-        yield begin, result
+    with hearing_pairs(model, list(moments), receive):
+        yield result
 
 
 def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:

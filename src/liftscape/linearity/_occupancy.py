@@ -94,15 +94,15 @@ def piece_occupancy(
         >>> piece_occupancy(net, torch.zeros(4, 2))[0].exactly_linear
         True
     """
-    with watching_pieces(model, names, dtype) as (begin, result):
-        run_batches(model, inputs, begin)
+    with watching_pieces(model, names, dtype) as result:
+        run_batches(model, inputs)
     return result()
 
 
 @contextmanager
 def watching_pieces(
     model: nn.Module, names: Sequence[str] | None = None, dtype: torch.dtype = torch.float64
-) -> "Generator[tuple[Callable[[], None], Callable[[], tuple[Occupancy, ...]]]]":
+) -> Generator[Callable[[], tuple[Occupancy, ...]]]:
     """Watch which pieces are occupied by all that passes through the model while the context lasts.
 
     Args:
@@ -111,9 +111,9 @@ def watching_pieces(
         dtype: as there.
 
     Yields:
-        What is to be called before each batch, and what returns the entries.
+        What returns the entries.
     """
-    modules = activation_modules(model)
+    modules = list(activation_modules(model)) if names is None else list(names)
     moments: dict[str, Tensor] = {}
     calls: dict[str, Callable[..., PieceTable]] = {}
 
@@ -125,12 +125,10 @@ def watching_pieces(
 
     def result() -> tuple[Occupancy, ...]:
         order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
-        chosen = order if names is None else names
-        return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in chosen)
+        return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in order)
 
-    wanted, functions = (list(modules), _has_pieces) if names is None else (names, None)
-    with hearing_neurons(model, wanted, receive, functions) as begin:
-        yield begin, result
+    with hearing_neurons(model, modules, receive, _has_pieces if names is None else None):
+        yield result
 
 
 # Functions that are more often arithmetic than activations.
@@ -162,18 +160,17 @@ def _merged(old: Float[Tensor, "8 width"], new: Float[Tensor, "8 width"]) -> Flo
 
 def _occupancy(name: str, table: PieceTable, rows: Float[Tensor, "8 width"]) -> Occupancy:
     """Read the occupied pieces and the correlation off the moments."""
-    count, pre, post, pre2, post2, cross, low, high = rows
+    count, low, high = rows[0], rows[6], rows[7]
     piece = occupied_piece(table, low, high)
-    variance = (pre2 / count - (pre / count) ** 2) * (post2 / count - (post / count) ** 2)
-    covariance = cross / count - pre * post / count**2
-    floor = torch.finfo(torch.float64).eps * (pre2 * post2 / count**2)
+    pre, post, pre2, post2, cross = rows[1:6] / count
+    variance = (pre2 - pre**2) * (post2 - post**2)
+    covariance = cross - pre * post
+    floor = torch.finfo(torch.float64).eps * (pre2 * post2)
     correlation = torch.where(variance > floor, covariance.abs() / variance.clamp_min(1e-300).sqrt(), torch.nan)
-    distance = torch.minimum(low - _pick(table.lower, piece), _pick(table.upper, piece) - high)
-    return Occupancy(name, piece, _pick(table.slope, piece), _pick(table.intercept, piece), distance, correlation)
-
-
-def _pick(entries: Float[Tensor, "pieces width"], piece: Int[Tensor, " width"]) -> Float[Tensor, " width"]:
-    """Return each neuron's entry for its piece, NaN where it has none."""
-    if not len(entries):
-        return torch.full(piece.shape, torch.nan, dtype=torch.float64)
-    return torch.where(piece >= 0, entries.gather(0, piece.clamp_min(0)[None])[0], torch.nan)
+    if not len(table.slope):
+        nothing = torch.full_like(low, torch.nan)
+        return Occupancy(name, piece, nothing, nothing, nothing, correlation)
+    place, unknown = piece.clamp_min(0)[None], piece < 0
+    pick = lambda entries: entries.gather(0, place)[0].masked_fill(unknown, torch.nan)
+    distance = torch.minimum(low - pick(table.lower), pick(table.upper) - high)
+    return Occupancy(name, piece, pick(table.slope), pick(table.intercept), distance, correlation)

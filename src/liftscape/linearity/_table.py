@@ -1,5 +1,6 @@
 """How linear each layer is on the data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import run_batches
 
-__all__ = ["LinearityRow", "LinearityTable", "layer_linearity"]
+__all__ = ["LinearityRow", "LinearityTable", "layer_linearity", "model_and_inputs", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,25 @@ def layer_linearity(
     model, source = model_and_inputs(model_or_risk, inputs)
     runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None} if affine_maps else {}
     # Pieces and maps in one pass: the data may be slow to read.
-    with watching_pieces(model) as (begin, occupied), fitting(model, list(runs.values())) as (forget, fitted):
-        run_batches(model, source, begin, forget)
+    with watching_pieces(model) as occupied, fitting(model, list(runs.values())) as fitted:
+        run_batches(model, source)
     fits = fitted()
     changes = {name: float("nan") for name in fits}
     if isinstance(model_or_risk, EmpiricalRisk):
         changes = {name: _loss_change(model_or_risk, runs[name], fit) for name, fit in fits.items()}
     return LinearityTable(tuple(_row(own, fits, changes) for own in occupied()))
+
+
+def rows_of(occupancies: Iterable[Occupancy]) -> tuple[LinearityRow, ...]:
+    """Return rows without affine maps.
+
+    Args:
+        occupancies: of the activations.
+
+    Returns:
+        One row for each.
+    """
+    return tuple(_row(own, {}, {}) for own in occupancies)
 
 
 def _loss_change(risk: EmpiricalRisk, run: Run, fit: AffineFit) -> float:

@@ -104,25 +104,22 @@ def stream_outputs(
     _stream(model, names, inputs, receive, outputs=True)
 
 
-def run_batches(model: nn.Module, inputs: Any, *begin: Callable[[], None]) -> None:
+def run_batches(model: nn.Module, inputs: Any) -> None:
     """Run the model over all batches, in its own mode, with copies of its buffers.
 
     Args:
         model: any module; it is left as it was.
         inputs: as for :func:`iterate_inputs`.
-        begin: called before each batch.
     """
     with torch.no_grad():
         for batch in iterate_inputs(inputs):
-            for each in begin:
-                each()
             call_model(model, trainable_parameters(model), batch)
 
 
 @contextmanager
 def hearing_pairs(
     model: nn.Module, pairs: Sequence[tuple[str, str]], receive: Callable[[tuple[str, str], Tensor, Tensor], None]
-) -> Generator[Callable[[], None]]:
+) -> Generator[None]:
     """Hand what reaches a first module and what leaves a last one to a receiver, whenever the model is called.
 
     Args:
@@ -131,7 +128,7 @@ def hearing_pairs(
         receive: called with the pair, the features and the outputs, in the shapes they have.
 
     Yields:
-        To be called before each batch.
+        Nothing.
 
     Raises:
         SiteError: if at the end a last module was never called after its first one.
@@ -152,11 +149,12 @@ def hearing_pairs(
         return lambda _module, _args, output: leave(last, output)
 
     with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(lambda _module, _args: held.clear()).remove)
         for first in {pair[0] for pair in pairs}:
             stack.callback(model.get_submodule(first).register_forward_pre_hook(enter(first)).remove)
         for last in {pair[1] for pair in pairs}:
             stack.callback(model.get_submodule(last).register_forward_hook(exit_from(last)).remove)
-        yield held.clear
+        yield
     for pair in pairs:
         if pair not in seen:
             raise SiteError(f"module '{pair[1]}' is never called after '{pair[0]}' on these inputs.")

@@ -30,8 +30,8 @@ def stream_neurons(model: nn.Module, names: Sequence[str], inputs: Any, receive:
         inputs: as for :func:`iterate_inputs`.
         receive: called with the name, the module, nothing and the pre-activations.
     """
-    with hearing_neurons(model, names, receive) as begin:
-        run_batches(model, inputs, begin)
+    with hearing_neurons(model, names, receive):
+        run_batches(model, inputs)
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def hearing_neurons(
     names: Sequence[str],
     receive: Receive,
     is_activation: Callable[[Any], bool] | None = None,
-) -> Generator[Callable[[], None]]:
+) -> Generator[None]:
     """Hand the pre-activations that reach activations to a receiver, whenever the model is called.
 
     The places of a channel are samples of one neuron. Channels are on axis 1 where a convolution or a norm over such
@@ -54,7 +54,7 @@ def hearing_neurons(
         is_activation: tells the functions that are wanted as well; none when None.
 
     Yields:
-        To be called before each batch.
+        Nothing.
 
     Raises:
         SiteError: if at the end a named module was never called.
@@ -79,7 +79,7 @@ def hearing_neurons(
         if listener is not None:
             stack.enter_context(listener.places)
             stack.enter_context(listener)
-        yield (lambda: None) if listener is None else listener.counts.clear
+        yield
     for name in names:
         if name not in seen:
             raise SiteError(f"module '{name}' is never called on these inputs, so no features reach it.")
@@ -120,7 +120,7 @@ class _Listener(TorchFunctionMode):
         self._is_activation, self._take = is_activation, take
         self._inside: list[str] = []
         self._hears = True
-        self.counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self.places = ExitStack()
         self._heard = {id(model.get_submodule(name)) for name in names}
         for name, module in model.named_modules():
@@ -134,7 +134,7 @@ class _Listener(TorchFunctionMode):
         place = self._inside[-1] if self._inside and self._hears else ""
         if place and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and self._is_activation(func):
             name = f"{place.lstrip('.')}{func.__name__.strip('_')}"
-            count = self.counts[name] = self.counts.get(name, 0) + 1
+            count = self._counts[name] = self._counts.get(name, 0) + 1
             further = {key: value for key, value in kwargs.items() if key != "inplace"}
             self._take(name if count == 1 else f"{name} {count}", func, tuple(args[1:]), further, args[0])
         return func(*args, **kwargs)
@@ -149,7 +149,12 @@ class _Listener(TorchFunctionMode):
             self._hears = before
 
     def _enter(self, place: str) -> Callable[[nn.Module, Any], None]:
-        return lambda _module, _args: self._inside.append(place)
+        def enter(_module: nn.Module, _args: Any) -> None:
+            if not self._inside:
+                self._counts.clear()
+            self._inside.append(place)
+
+        return enter
 
     def _leave(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         self._inside.pop()
