@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -143,9 +144,9 @@ def monitor(_: str, rounds: int) -> dict[str, float]:
             continue
         model = initial_model(make, 0)
         watching = ls.Monitor(ls.EmpiricalRisk(model, "cross_entropy", (x, y)))
-        settings = {"steps": 100, "learning_rate": 0.05, "batch_size": 128, "seed": 0}
+        steps = partial(train, model, x, y, steps=100, learning_rate=0.05, batch_size=128, seed=0)
         functions: dict[str, Callable[[], object]] = {
-            "steps": lambda model=model, x=x, y=y: train(model, x, y, **settings),
+            "steps": steps,
             "record": lambda watching=watching: watching.record(0),
         }
         turns(functions, 1)
