@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacrev
 
+from liftscape.embedding._affine import matrix_of
 from liftscape.risk import flatten, unflatten
 
 __all__ = ["Chart", "ComposedChart", "DepthChart", "InsertedLayer"]
@@ -134,7 +135,7 @@ class InsertedLayer:
     """One inserted layer u = σ(A h + c) whose neurons j sit on pieces σ(t) = λ_j t + μ_j.
 
     Attributes:
-        name: full name of the Linear that holds A and c.
+        name: full name of the Linear or Conv2d that holds A and c.
         slope: λ, (k,).
         intercept: μ, (k,).
     """
@@ -154,7 +155,7 @@ class DepthChart(Chart):
     Attributes:
         site: name of the affine map in the smaller network.
         layers: the inserted layers in the order of the forward pass.
-        last: name of the Linear that holds B and d.
+        last: name of the Linear or Conv2d that holds B and d.
         order: names of the smaller network's trainable parameters.
     """
 
@@ -173,11 +174,12 @@ class DepthChart(Chart):
             θ by name.
         """
         weight, bias = self.collapse(params)
+        weight = weight.reshape(len(weight), *params[_join(self.layers[0].name, "weight")].shape[1:])
         collapsed = {_join(self.site, "weight"): weight, _join(self.site, "bias"): bias}
         return {name: collapsed[name] if name in collapsed else params[name] for name in self.order}
 
     def collapse(self, params: Parameters) -> tuple[Tensor, Tensor | None]:
-        """Return W = BΛA and b = B(Λc + μ) + d of the chain.
+        """Return W = BΛA, as a matrix, and b = B(Λc + μ) + d of the chain.
 
         Args:
             params: θ′ by name.
@@ -211,10 +213,10 @@ class DepthChart(Chart):
         Returns:
             The corank.
         """
-        before = [params[_join(layer.name, "weight")].detach() for layer in self.layers]
+        before = [matrix_of(params[_join(layer.name, "weight")].detach()) for layer in self.layers]
         factors = [layer.slope.to(A) for layer, A in zip(self.layers, before, strict=True)]
         scaled = [slope[:, None] * A for slope, A in zip(factors, before, strict=True)]
-        last = params[_join(self.last, "weight")].detach()
+        last = matrix_of(params[_join(self.last, "weight")].detach())
         m_in, m_out = scaled[0].shape[1], last.shape[0]
         row_ranks = [m_in]
         product: Tensor | None = None
@@ -232,7 +234,7 @@ class DepthChart(Chart):
 
 def _apply(params: Parameters, name: str, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Compose one more affine map onto (weight, bias)."""
-    own_weight, own_bias = params[_join(name, "weight")], params.get(_join(name, "bias"))
+    own_weight, own_bias = matrix_of(params[_join(name, "weight")]), params.get(_join(name, "bias"))
     if weight is None:
         return own_weight, own_bias
     if own_bias is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
+from liftscape.embedding._affine import inner_map, matrix_of, pointwise_map
 from liftscape.embedding._chart import ComposedChart, DepthChart, InsertedLayer
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
@@ -18,7 +19,7 @@ from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import Outcome
 from liftscape.risk import trainable_parameters
-from liftscape.sites import Site, copy_with, require_site, stream_features
+from liftscape.sites import Site, copy_with, hearing_pairs, require_site, run_batches
 
 __all__ = ["LiftedSite", "lift"]
 
@@ -59,13 +60,14 @@ def lift(
     """Insert layers u = σ(A h + c) in front of z = W h + b so that outputs on S and criticality are kept.
 
     z = B u + d with BΛA = W and B(Λc + μ) + d = b, where every inserted neuron stays on one affine piece
-    σ(t) = λt + μ for all samples of S. If ∇R_S(θ) = 0 then ∇R_S(θ′) = 0, and H′ = JᵀHJ.
+    σ(t) = λt + μ for all samples of S. If ∇R_S(θ) = 0 then ∇R_S(θ′) = 0, and H′ = JᵀHJ. Of a convolution A takes the
+    kernel with all its options, so that borders stay exact, and B is 1 × 1; the samples of h are then its patches.
 
     Source: Bai et al. 2022 (arXiv 2205.13283), critical lifting; theory 3 and T1–T4.
 
     Args:
         model: any module, or an embedding to be lifted further; it is left as it was.
-        at: name of a Linear, or several names.
+        at: name of a Linear or a Conv2d without groups, or several names.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches; read once for each site.
         width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None.
         activation: module, class or name; when None that which follows the site, or precedes it, or ReLU. Without an
@@ -114,10 +116,10 @@ def _lift_one(
     margin: float,
 ) -> Embedding:
     """Lift one site by one or several layers."""
-    site = require_site(model, name, inputs)
+    site = require_site(model, name, inputs, (nn.Linear, nn.Conv2d))
     linear = model.get_submodule(site.name)
-    assert isinstance(linear, nn.Linear)
-    weight = linear.weight.detach().to("cpu", torch.float64)
+    assert isinstance(linear, (nn.Linear, nn.Conv2d))
+    weight = matrix_of(linear.weight.detach().to("cpu", torch.float64))
     widths = choose_widths(site, numerical_rank(weight), width)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
     chosen = [choose_pieces(sigma, k, numerical_rank(weight), site, pieces, linear.weight.dtype) for k in widths]
@@ -154,7 +156,7 @@ def _lift_one(
 def _insert(
     model: nn.Module,
     site: Site,
-    linear: nn.Linear,
+    linear: "nn.Linear | nn.Conv2d",
     weight: Tensor,
     inputs: Any,
     sigma: nn.Module,
@@ -166,7 +168,7 @@ def _insert(
     slopes, intercepts = zip(*(_lines(own) for own in chosen), strict=True)
     frames, last = draw_frames(weight, [len(own) for own in chosen], [slope != 0 for slope in slopes], generator)
     divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
-    low, high = _extrema(model, site, inputs, frames, divisors)
+    low, high = _extrema(model, site.name, linear, inputs, frames, divisors)
 
     block: dict[str, nn.Module] = {}
     scale_before = torch.ones(weight.shape[1], dtype=torch.float64)
@@ -175,30 +177,39 @@ def _insert(
         scale, bias = place_on_pieces(low[i], high[i], own, margin)
         A = (scale / divisor)[:, None] * frame.P / scale_before
         c = bias - A @ constant if site.bias else None
-        block[f"A{_count(i)}"] = _linear(linear, A, c)
+        block[f"A{_count(i)}"] = (pointwise_map if i else inner_map)(linear, A, c)
         block[f"activation{_count(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
         constant = slope * bias + intercepts[i]
         scale_before = torch.where(slope != 0, scale, 1.0)
     B = last / scale_before
-    d = linear.bias.detach().to("cpu", torch.float64) - B @ constant if site.bias else None
-    inserted = nn.Sequential(OrderedDict(block, B=_linear(linear, B, d)))
+    d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - B @ constant
+    inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B, d)))
     return copy_with(model, {site.name: inserted})
 
 
 def _extrema(
-    model: nn.Module, site: Site, inputs: Any, frames: list[Frame], divisors: list[Tensor]
+    model: nn.Module,
+    name: str,
+    linear: "nn.Linear | nn.Conv2d",
+    inputs: Any,
+    frames: list[Frame],
+    divisors: list[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
     maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
+    every = inner_map(linear, maps, None).double()
+    channels = 1 if isinstance(linear, nn.Conv2d) else -1
     low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
     high = -low
 
-    def receive(_name: str, h: Tensor) -> None:
-        values = h.double() @ maps.to(h.device).T
+    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
+        with torch.no_grad():
+            values = every(h.double()).movedim(channels, -1).flatten(0, -2)
         torch.minimum(low, values.amin(dim=0).cpu(), out=low)
         torch.maximum(high, values.amax(dim=0).cpu(), out=high)
 
-    stream_features(model, [site.name], inputs, receive)
+    with hearing_pairs(model, [(name, name)], receive):
+        run_batches(model, inputs)
     widths = [len(divisor) for divisor in divisors]
     return list(low.split(widths)), list(high.split(widths))
 
@@ -222,15 +233,6 @@ def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
         second.model, first.base, chart, (*kept, *second.lifted.layers), second.lifted.inputs, second.lifted.redraw
     )
     return Embedding(second.model, first.base, (*first.sites, *second.sites), chart, law, manifold)
-
-
-def _linear(like: nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """Return a Linear on the device and in the dtype of another, with the given values."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight.to(like.weight.device, like.weight.dtype).contiguous())
-    if bias is not None:
-        made.bias = nn.Parameter(bias.to(like.weight.device, like.weight.dtype))
-    return made
 
 
 def _lines(pieces: Sequence[AffinePiece]) -> tuple[Tensor, Tensor]:

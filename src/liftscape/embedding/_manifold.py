@@ -12,7 +12,7 @@ from liftscape.activations import AffinePiece
 from liftscape.embedding._chart import Chart
 from liftscape.outcomes import EmbeddingError, Outcome
 from liftscape.risk import flatten, trainable_parameters
-from liftscape.sites import stream_outputs
+from liftscape.sites import stream_neurons
 
 __all__ = ["LiftedManifold", "Membership", "OccupiedLayer"]
 
@@ -22,7 +22,7 @@ class OccupiedLayer:
     """An inserted layer and the piece that each of its neurons occupies.
 
     Attributes:
-        name: full name of the Linear that makes the pre-activations.
+        name: full name of the map that makes the pre-activations.
         activation: name of the activation module.
         pieces: one piece a neuron.
     """
@@ -92,16 +92,14 @@ class LiftedManifold:
             The margin, in units of the pre-activations; negative outside the pieces.
         """
         smallest = float("inf")
-        ends = {layer.name: _ends(layer.pieces) for layer in self.layers}
+        ends = {layer.activation: _ends(layer.pieces) for layer in self.layers}
 
-        def receive(name: str, t: Tensor) -> None:
+        def receive(name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
             nonlocal smallest
             lower, upper = (end.to(t) for end in ends[name])
             smallest = min(smallest, float(torch.minimum(t - lower, upper - t).min()))
 
-        stream_outputs(
-            self.model if model is None else model, [layer.name for layer in self.layers], self.inputs, receive
-        )
+        stream_neurons(self.model if model is None else model, list(ends), self.inputs, receive)
         return smallest
 
     def contains(self, model: nn.Module, tolerance: float = 1e-9) -> Membership:

@@ -61,6 +61,8 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
     membership = manifold.contains(other)
     if not membership:
         raise EmbeddingError(f"the path's other end is not on the manifold: {membership.reason}")
+    if not isinstance(manifold.base.get_submodule(chart.site), nn.Linear):
+        raise EmbeddingError(f"a path is built for lifts of a Linear, but '{chart.site}' is a convolution; use sample.")
     if _parameter(manifold.model, layer.name, "bias") is None:
         raise EmbeddingError(
             f"a path needs biases to stay inside the pieces, but '{layer.name}' has none; lift a map that has a bias."

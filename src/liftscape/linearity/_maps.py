@@ -74,6 +74,12 @@ def composition(
     if isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
         merged = nn.Linear(first.in_features, last.out_features, bias=keeps_bias, device="meta")
         weight, reached = B @ (slope[:, None] * A), B
+    elif isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and _is_pointwise(first, last):
+        merged = copy.deepcopy(first)
+        merged.out_channels = last.out_channels
+        merged.bias = None
+        weight = torch.einsum("om,m,midk->oidk", B[:, :, 0, 0], slope, A)
+        reached = B[:, :, 0, 0]
     elif isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d):
         if (reason := _not_plain(first, last)) is not None:
             return reason
@@ -189,6 +195,12 @@ def _not_plain(*maps: nn.Conv2d) -> str | None:
         if map_.padding == "same" and any(k % 2 == 0 for k in map_.kernel_size):
             return "a convolution with an even kernel and padding 'same' pads its sides differently"
     return None
+
+
+def _is_pointwise(first: nn.Conv2d, last: nn.Conv2d) -> bool:
+    """Tell whether the last map reads each place alone, so that the first may have any geometry."""
+    plain = last.kernel_size == (1, 1) and last.stride == (1, 1) and _padding(last) == (0, 0)
+    return plain and first.groups == last.groups == 1
 
 
 def _composed_kernel(first: nn.Conv2d, last: nn.Conv2d) -> tuple[int, ...]:

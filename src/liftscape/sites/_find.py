@@ -21,9 +21,9 @@ class Site(Outcome):
 
     Attributes:
         name: the module's name, the first one where it has several.
-        kind: ``"linear"``.
-        in_features: number of features h.
-        out_features: number of outputs z.
+        kind: ``"linear"`` or ``"conv2d"``.
+        in_features: number of features h, of a convolution the entries of a patch.
+        out_features: number of outputs z, or channels.
         bias: whether there is a b.
         calls: how often it is called in one forward pass.
         feature_source: the module or function that makes h; ``"input"`` for the model's own input.
@@ -52,7 +52,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, of which the first is used.
 
     Returns:
-        One site for each Linear module, in the order of the module tree.
+        One site for each Linear and Conv2d module, in the order of the module tree.
 
     Example:
         >>> import torch
@@ -62,17 +62,20 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
     """
     trace = trace_call(model, first_batch(inputs))
     return tuple(
-        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        _site(model, name, module, trace)
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
     )
 
 
-def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
+def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)) -> Site:
     """Return the named site, or raise with the reason why it is none.
 
     Args:
         model: any module.
         name: a module's name; any of its names where it has several.
         inputs: as for :func:`find_sites`.
+        kinds: of maps that will do.
 
     Returns:
         The site.
@@ -87,7 +90,7 @@ def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
         )
     _check_function(model, inputs)
     modules = dict(model.named_modules(remove_duplicate=False))
-    sites = find_sites(model, inputs)
+    sites = [site for site in find_sites(model, inputs) if isinstance(model.get_submodule(site.name), kinds)]
     if name not in modules:
         nearest = difflib.get_close_matches(name, [site.name for site in sites], n=1, cutoff=0.3)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"its affine maps are {[site.name for site in sites]}."
@@ -97,8 +100,9 @@ def require_site(model: nn.Module, name: str, inputs: Any) -> Site:
             if site.refusal:
                 raise SiteError(f"no layer can be inserted at '{name}': {site.refusal}")
             return site
+    what = " or ".join(kind.__name__ for kind in kinds)
     raise SiteError(
-        f"'{name}' is a {type(modules[name]).__name__}, not an affine map; choose one of "
+        f"'{name}' is a {type(modules[name]).__name__}, not a {what}; choose one of "
         f"{[site.name for site in sites if site.refusal is None]}."
     )
 
@@ -113,8 +117,8 @@ def _check_function(model: nn.Module, inputs: Any) -> None:
         check_batch_statistics(model, 1 if next(batches, None) is None else 2)
 
 
-def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
-    """Describe one Linear module."""
+def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv2d", trace: Trace) -> Site:
+    """Describe one affine map."""
     calls = [event for event in trace.events if event.function is module]
     source = trace.maker(calls[0].reads[0]) if calls else None
     readers = trace.readers(calls[0].makes[0]) if calls else []
@@ -126,9 +130,9 @@ def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
         follower = "output"
     return Site(
         name,
-        "linear",
-        module.in_features,
-        module.out_features,
+        "linear" if isinstance(module, nn.Linear) else "conv2d",
+        module.weight[0].numel(),
+        len(module.weight),
         module.bias is not None,
         len(calls),
         source.name if source else "input",
@@ -137,7 +141,7 @@ def _site(model: nn.Module, name: str, module: nn.Linear, trace: Trace) -> Site:
     )
 
 
-def _refusal(model: nn.Module, module: nn.Linear, trace: Trace, calls: int) -> str | None:
+def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv2d", trace: Trace, calls: int) -> str | None:
     """Say which hypothesis of the lifting fails, if one does."""
     for key in ("weight", "bias"):
         if parametrize.is_parametrized(module, key) or key not in module._parameters:
@@ -150,8 +154,11 @@ def _refusal(model: nn.Module, module: nn.Linear, trace: Trace, calls: int) -> s
     hooked = [name for name, tensor in module.named_parameters() if tensor._backward_hooks]
     if hooked:
         return f"the gradient of its {' and '.join(hooked)} passes through hooks, such as a mask; remove them first."
-    if type(module).forward is not nn.Linear.forward:
-        return f"{type(module).__name__} has a forward of its own; replace it by a plain Linear."
+    plain = nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d
+    if type(module).forward is not plain.forward:
+        return f"{type(module).__name__} has a forward of its own; replace it by a plain {plain.__name__}."
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        return f"it is a convolution in {module.groups} groups, which no lift is built for; choose one without groups."
     other = _tied_to(model, module)
     if other:
         return f"its parameters are tied to '{other}', so the gradient of one map alone need not vanish; untie them."
@@ -170,7 +177,7 @@ def _refusal(model: nn.Module, module: nn.Linear, trace: Trace, calls: int) -> s
     return None
 
 
-def _tied_to(model: nn.Module, module: nn.Linear) -> str | None:
+def _tied_to(model: nn.Module, module: nn.Module) -> str | None:
     """Return the full name of a parameter of another module that is one of this module's."""
     own: set[int] = {id(parameter) for parameter in module.parameters()}
     for name, other in model.named_modules():
