@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.embedding import DepthLaw
+from liftscape.risk import trainable_parameters
 
 F64 = torch.float64
 
@@ -158,3 +159,21 @@ def test_rank_deficient_factors_can_lose_strictness(generator: torch.Generator) 
         assert DepthLaw(embedding.corank, embedding.added_parameters).predict(base).holds(measured)
         found = found or (base.negative > 0 and measured.negative == 0)
     assert found
+
+
+@pytest.mark.parametrize(("sites", "closed"), [(("0", "2"), True), (("2", "2.B"), False), (("2", "2.A"), False)])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_charts_at_maps_apart_have_the_sum_of_their_coranks(sites: tuple[str, str], closed: bool, narrow: bool) -> None:
+    model = ls.nets.mlp((3, 4, 2))
+    if narrow:
+        with torch.no_grad():
+            for layer in (model[0], model[2]):
+                layer.weight.copy_(torch.outer(layer.weight[:, 0], layer.weight[0]))
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    width = None if not narrow else 1
+    first = ls.lift(model, sites[0], x, width, "elu")
+    chart = ls.lift(first, sites[1], x, width, "elu").chart
+    params = trainable_parameters(ls.lift(first, sites[1], x, width, "elu").model)
+    assert chart.has_closed_form == closed
+    assert chart.corank(params) == chart.numerical_corank(params)
+    assert (chart.corank(params) > 0) == narrow

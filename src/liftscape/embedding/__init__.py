@@ -1,8 +1,9 @@
 """Embeddings of a network in deeper and wider ones: lifts, splits, null neurons, and the manifold of lifts."""
 
 from liftscape.embedding._approximate import ApproximatedSite, approximate_lift
-from liftscape.embedding._chart import Chart, ComposedChart, DepthChart
+from liftscape.embedding._chart import Chart, ComposedChart
 from liftscape.embedding._depth import LiftedSite, lift
+from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._fibre import fibre_block
 from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from liftscape.activations import affine_pieces, as_module, inflections
-from liftscape.embedding._chart import DepthChart, InsertedLayer
 from liftscape.embedding._choose import choose_widths
+from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import draw_frames, numerical_rank
 from liftscape.embedding._embedding import Embedding
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacrev
 
-from liftscape.embedding._affine import matrix_of
 from liftscape.risk import flatten, unflatten
 
-__all__ = ["Chart", "ComposedChart", "DepthChart", "InsertedLayer"]
+__all__ = ["Chart", "ComposedChart", "rank_of"]
 
 Parameters = Mapping[str, Tensor]
 # A rank too low widens the bounds on the inertia, a rank too high makes them false.
@@ -73,7 +72,7 @@ class Chart(ABC):
         Returns:
             The corank.
         """
-        return len(J := self.jacobian(params)) - _rank(J)
+        return len(J := self.jacobian(params)) - rank_of(J)
 
     @final
     def added_parameters(self, params: Parameters) -> int:
@@ -86,6 +85,16 @@ class Chart(ABC):
             ΔM.
         """
         return flatten(params).numel() - flatten(self.project(params)).numel()
+
+    @property
+    def sites(self) -> frozenset[str]:
+        """Names of the maps of the smaller network that were replaced; none where that is not all that changed."""
+        return frozenset()
+
+    @property
+    def maps(self) -> frozenset[str]:
+        """Names of the maps that an embedding made."""
+        return frozenset()
 
     @property
     def has_closed_form(self) -> bool:
@@ -128,84 +137,19 @@ class ComposedChart(Chart):
         """
         return self.inner.project(self.outer.project(params))
 
-
-@final
-@dataclass(frozen=True)
-class InsertedLayer:
-    """One inserted layer u = σ(A h + c) whose neurons j sit on pieces σ(t) = λ_j t + μ_j.
-
-    Attributes:
-        name: full name of the Linear or Conv2d that holds A and c.
-        slope: λ, (k,).
-        intercept: μ, (k,).
-    """
-
-    name: str
-    slope: Float[Tensor, " k"]
-    intercept: Float[Tensor, " k"]
-
-
-@final
-@dataclass(frozen=True)
-class DepthChart(Chart):
-    """π(A, c, B, d, rest) = (BΛA, B(Λc + μ) + d, rest), for one inserted layer or a chain of them.
-
-    Source: theory T4, derived.
-
-    Attributes:
-        site: name of the affine map in the smaller network.
-        layers: the inserted layers in the order of the forward pass.
-        last: name of the Linear or Conv2d that holds B and d.
-        order: names of the smaller network's trainable parameters.
-    """
-
-    site: str
-    layers: tuple[InsertedLayer, ...]
-    last: str
-    order: tuple[str, ...]
-
-    def project(self, params: Parameters) -> dict[str, Tensor]:
-        """Collapse the chain to one affine map, differentiably.
-
-        Args:
-            params: θ′ by name.
-
-        Returns:
-            θ by name.
-        """
-        weight, bias = self.collapse(params)
-        weight = weight.reshape(len(weight), *params[_join(self.layers[0].name, "weight")].shape[1:])
-        collapsed = {_join(self.site, "weight"): weight, _join(self.site, "bias"): bias}
-        return {name: collapsed[name] if name in collapsed else params[name] for name in self.order}
-
-    def collapse(self, params: Parameters) -> tuple[Tensor, Tensor | None]:
-        """Return W = BΛA, as a matrix, and b = B(Λc + μ) + d of the chain.
-
-        Args:
-            params: θ′ by name.
-
-        Returns:
-            The weight and the bias; the bias is None where the maps have none.
-        """
-        weight: Tensor | None = None
-        bias: Tensor | None = None
-        for layer in self.layers:
-            weight, bias = _apply(params, layer.name, weight, bias)
-            slope = layer.slope.to(weight)
-            weight = slope[:, None] * weight
-            bias = None if bias is None else slope * bias + layer.intercept.to(weight)
-        return _apply(params, self.last, weight, bias)
+    @property
+    def maps(self) -> frozenset[str]:
+        """Names of the maps that either chart made."""
+        return self.outer.maps | self.inner.maps
 
     @property
     def has_closed_form(self) -> bool:
-        """The corank follows from ranks of partial products."""
-        return True
+        """Whether the outer chart is at a map that the inner one did not make, so that they act side by side."""
+        apart = bool(self.outer.sites) and not self.outer.sites & self.inner.maps
+        return apart and self.outer.has_closed_form and self.inner.has_closed_form
 
     def closed_form_corank(self, params: Parameters) -> int:
-        """Return m_out·m_in − Σ_i u_i (v_i − v_{i+1}), u_i and v_i the ranks of the products after and before factor i.
-
-        The image of the differential is Σ_i U_i ⊗ V_i, with column spaces U_0 ⊂ … ⊂ U_L of what follows factor i and
-        row spaces V_0 ⊃ … ⊃ V_L of what precedes it. For one layer this is (m_q − rank ΛA)(m_{q+1} − rank BΛ).
+        """Return the sum of both coranks.
 
         Args:
             params: θ′ by name.
@@ -213,40 +157,16 @@ class DepthChart(Chart):
         Returns:
             The corank.
         """
-        before = [matrix_of(params[_join(layer.name, "weight")].detach()) for layer in self.layers]
-        factors = [layer.slope.to(A) for layer, A in zip(self.layers, before, strict=True)]
-        scaled = [slope[:, None] * A for slope, A in zip(factors, before, strict=True)]
-        last = matrix_of(params[_join(self.last, "weight")].detach())
-        m_in, m_out = scaled[0].shape[1], last.shape[0]
-        row_ranks = [m_in]
-        product: Tensor | None = None
-        for factor in scaled:
-            product = factor if product is None else factor @ product
-            row_ranks.append(_rank(product))
-        column_ranks = [m_out]
-        product = None
-        for slope, factor in zip(reversed(factors), reversed([*scaled[1:], last]), strict=True):
-            product = factor * slope if product is None else product @ factor * slope
-            column_ranks.insert(0, _rank(product))
-        falls = [a - b for a, b in zip(row_ranks, [*row_ranks[1:], 0], strict=True)]
-        return m_out * m_in - sum(u * fall for u, fall in zip(column_ranks, falls, strict=True))
+        return self.outer.closed_form_corank(params) + self.inner.closed_form_corank(self.outer.project(params))
 
 
-def _apply(params: Parameters, name: str, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Compose one more affine map onto (weight, bias)."""
-    own_weight, own_bias = matrix_of(params[_join(name, "weight")]), params.get(_join(name, "bias"))
-    if weight is None:
-        return own_weight, own_bias
-    if own_bias is None:
-        return own_weight @ weight, None
-    return own_weight @ weight, own_weight @ bias + own_bias if bias is not None else own_bias
+def rank_of(matrix: Tensor) -> int:
+    """Return the rank, counting singular values that rounding may have made as zeros.
 
+    Args:
+        matrix: any.
 
-def _rank(matrix: Tensor) -> int:
-    """Return the rank, counting singular values that rounding may have made as zeros."""
+    Returns:
+        The rank.
+    """
     return int(torch.linalg.matrix_rank(matrix, rtol=_RANK))
-
-
-def _join(module: str, parameter: str) -> str:
-    """Return the full name of a module's parameter."""
-    return f"{module}.{parameter}" if module else parameter

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._affine import inner_map, matrix_of, pointwise_map
-from liftscape.embedding._chart import ComposedChart, DepthChart, InsertedLayer
+from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
+from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer

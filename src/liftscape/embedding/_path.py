@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from liftscape.embedding._chart import DepthChart
+from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
 from liftscape.outcomes import EmbeddingError
 from liftscape.risk import copy_model
