@@ -22,6 +22,7 @@ _HOME = {
     "add_null_neuron": "embedding",
     "affine_pieces": "activations",
     "approximate_lift": "embedding",
+    "carry_over": "training",
     "certify": "critical",
     "find_critical_point": "critical",
     "find_critical_points": "critical",

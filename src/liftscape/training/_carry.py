@@ -1,0 +1,81 @@
+"""An optimizer's state, carried from a network to one that was lifted, widened or folded from it."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from liftscape.outcomes import LiftscapeError
+
+__all__ = ["carry_over"]
+
+
+def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
+    """Return an optimizer of the new network that goes on where another one stands with the old network.
+
+    Parameters that both networks have, by name and shape, keep their state (momentum, moments, step count) and their
+    settings; parameters that are new start without state, in the first group. Since a lift keeps all gradients of what
+    it leaves alone, the next step of those is the step that the old network would have taken.
+
+    Source: theory T4: g′ = Jᵀg, J the identity on what a lift leaves alone.
+
+    Args:
+        optimizer: of the old network; it is left as it was.
+        old: the network that it trains.
+        new: the network that goes on.
+
+    Returns:
+        An optimizer of the same class.
+
+    Raises:
+        LiftscapeError: if the optimizer trains a parameter that is not the old network's.
+
+    Example:
+        >>> old = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+        >>> optimizer = torch.optim.SGD(old.parameters(), lr=0.1, momentum=0.9)
+        >>> old(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> len(carry_over(optimizer, old, deepcopy(old)).state)
+        4
+    """
+    names = {id(parameter): name for name, parameter in old.named_parameters()}
+    strangers = sum(id(parameter) not in names for group in optimizer.param_groups for parameter in group["params"])
+    if strangers:
+        raise LiftscapeError(
+            f"the optimizer trains {strangers} parameters that {type(old).__name__} does not have; give the network "
+            "that it was made for."
+        )
+    own = dict(new.named_parameters())
+    kept: set[str] = set()
+    groups: list[dict[str, Any]] = []
+    states: dict[str, Any] = {}
+    for group in optimizer.param_groups:
+        chosen = []
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            if name in own and own[name].shape == parameter.shape:
+                kept.add(name)
+                chosen.append(own[name])
+                if parameter in optimizer.state:
+                    states[name] = optimizer.state[parameter]
+        groups.append({key: value for key, value in group.items() if key != "params"} | {"params": chosen})
+    fresh = [parameter for name, parameter in own.items() if name not in kept and parameter.requires_grad]
+    groups[0]["params"] = [*groups[0]["params"], *fresh]
+    made = type(optimizer)([group for group in groups if group["params"]], **_required(optimizer))
+    for name, state in states.items():
+        made.state[own[name]] = {key: _moved(value, own[name]) for key, value in state.items()}
+    return made
+
+
+def _required(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the defaults that a class may ask for, as an SGD of old asks for its rate."""
+    return {"lr": optimizer.defaults["lr"]} if "lr" in optimizer.defaults else {}
+
+
+def _moved(value: Any, parameter: torch.Tensor) -> Any:
+    """Return a copy of a part of a state, beside its parameter if it has its shape."""
+    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+        return value.detach().clone().to(parameter.device, parameter.dtype)
+    return deepcopy(value)

@@ -1,0 +1,67 @@
+"""Training goes on after a lift: what it leaves alone takes the step that it would have taken."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import liftscape as ls
+
+F64 = torch.float64
+RULES: dict[str, Callable[[nn.Module], Optimizer]] = {
+    "momentum": lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01),
+    "Adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01),
+    "groups": lambda model: torch.optim.AdamW([
+        {"params": [model[0].weight], "lr": 0.02},
+        {"params": [model[0].bias, *model[2:].parameters()], "weight_decay": 0.1},
+    ]),
+}
+
+
+def step(model: nn.Module, rule: Optimizer, x: Tensor, y: Tensor) -> None:
+    rule.zero_grad()
+    nn.functional.mse_loss(model(x), y).backward()
+    rule.step()
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("how", ["lift", "split", "fold"])
+def test_what_is_left_alone_takes_the_step_that_it_would_have_taken(name: str, how: str) -> None:
+    model = ls.nets.mlp((3, 5, 4, 1), "tanh")
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    y = x[:, :1].sin()
+    if how == "fold":
+        model = ls.lift(model, "4", x, 6, "elu").model
+    rule = RULES[name](model)
+    for _ in range(5):
+        step(model, rule, x, y)
+    before = deepcopy(rule.state_dict())
+    if how == "lift":
+        new = ls.lift(model, "4", x, 6, "elu").model
+    elif how == "split":
+        new = ls.split(model, "2", 0, 0.5).model
+    else:
+        new = ls.fold(model, x).model
+    carried = ls.carry_over(rule, model, new)
+    assert type(carried) is type(rule)
+    trained = [parameter for group in carried.param_groups for parameter in group["params"]]
+    assert {id(parameter) for parameter in trained} == {id(parameter) for parameter in new.parameters()}
+    step(model, rule, x, y)
+    step(new, carried, x, y)
+    for key in ("0.weight", "0.bias"):
+        torch.testing.assert_close(
+            dict(new.named_parameters())[key], dict(model.named_parameters())[key], rtol=1e-9, atol=1e-12
+        )
+    assert before["param_groups"] == rule.state_dict()["param_groups"]
+    for _ in range(20):
+        step(new, carried, x, y)
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in new.parameters())
+
+
+def test_an_optimizer_of_another_network_is_refused() -> None:
+    model, other = ls.nets.mlp((2, 2)), ls.nets.mlp((2, 2))
+    with pytest.raises(ls.LiftscapeError, match="trains 2 parameters that Sequential does not have"):
+        ls.carry_over(torch.optim.SGD(other.parameters(), lr=0.1), model, model)
