@@ -1,5 +1,6 @@
 """The way back from depth: layers that are linear on the data fold away."""
 
+from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import Sameness, output_gap, search_difference
@@ -13,6 +14,7 @@ __all__ = [
     "Sameness",
     "fold",
     "fold_within",
+    "interval_bounds",
     "operations",
     "output_gap",
     "search_difference",

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
+from liftscape.folding._bounds import interval_bounds
 from liftscape.linearity import (
     AFFINE,
     Occupancy,
@@ -16,6 +17,7 @@ from liftscape.linearity import (
     find_runs,
     fit_runs,
     model_and_inputs,
+    occupancy_between,
     piece_occupancy,
     replace_run,
 )
@@ -76,7 +78,8 @@ def fold(
     model_or_risk: "nn.Module | EmpiricalRisk | Embedding",
     inputs: Any = None,
     at: str | Sequence[str] | None = None,
-    how: Literal["exact", "least-squares"] = "exact",
+    how: Literal["exact", "least-squares", "proved"] = "exact",
+    box: tuple[Tensor, Tensor] | None = None,
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
@@ -84,7 +87,8 @@ def fold(
     and a BatchNorm with fixed statistics before the activation into the first map.
     Two convolutions become one where borders stay right. By least squares the named layers leave whatever they are, in
     the order of the forward pass, each for the affine map from what reaches it to the next pre-activation that fits
-    best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖².
+    best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖². A proved fold needs no data: bounds of every
+    pre-activation over a box of inputs show on which piece each neuron stays.
 
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
@@ -92,7 +96,8 @@ def fold(
         model_or_risk: a module, an embedding, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches, read once.
         at: names of activations to fold; all that can be when None, which least squares does not allow.
-        how: ``"exact"`` or ``"least-squares"``.
+        how: ``"exact"``, ``"least-squares"``, or ``"proved"``: exact for every input of a box.
+        box: lower and upper ends of one input, for "proved".
 
     Returns:
         The folded network; the given one is left as it was.
@@ -110,12 +115,16 @@ def fold(
         >>> folded.removed, bool((folded.model[2].weight - net[2].weight).abs().max() < 1e-12)
         (('2.activation',), True)
     """
-    if how not in {"exact", "least-squares"}:
-        raise LiftscapeError(f"how must be 'exact' or 'least-squares', but {how!r} was given.")
+    if how not in {"exact", "least-squares", "proved"}:
+        raise LiftscapeError(f"how must be 'exact', 'least-squares' or 'proved', but {how!r} was given.")
+    if (how == "proved") != (box is not None):
+        raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
+    if box is not None:
+        source = ((box[0] + box[1]) / 2)[None]
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
     runs = find_runs(model, source)
@@ -130,16 +139,30 @@ def fold(
     if how == "least-squares":
         folded, rows = _by_least_squares(model, chosen, source)
     else:
-        folded, rows = _exactly(model, chosen, source)
+        held = _occupied_in_box(model, chosen, box) if box is not None else _occupied(model, chosen, source)
+        folded, rows = _exactly(model, chosen, held)
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
 
 
-def _exactly(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
-    """Fold the runs whose activations are linear on all samples."""
+def _occupied(model: nn.Module, runs: Sequence[Run], source: Any) -> dict[str, Occupancy]:
+    """Return which pieces hold all samples."""
     free = [run.activation for run in runs if run.refusal is None]
     dtype = next(model.parameters()).dtype
-    occupancies = {own.name: own for own in piece_occupancy(model, source, free, dtype)} if free else {}
+    return {own.name: own for own in piece_occupancy(model, source, free, dtype)} if free else {}
+
+
+def _occupied_in_box(model: nn.Module, runs: Sequence[Run], box: tuple[Tensor, Tensor]) -> dict[str, Occupancy]:
+    """Return which pieces hold all inputs of a box."""
+    bounds = interval_bounds(model, *box)
+    free = [run.activation for run in runs if run.refusal is None]
+    return {name: occupancy_between(name, model.get_submodule(name), *bounds[name]) for name in free}
+
+
+def _exactly(
+    model: nn.Module, runs: Sequence[Run], occupancies: dict[str, Occupancy]
+) -> tuple[nn.Module, tuple[FoldRow, ...]]:
+    """Fold the runs whose activations are linear."""
     rows = [_row(run, occupancies.get(run.activation)) for run in runs]
     folded = copy_with(model, {})
     # A map that was folded lives on under the name of the run's last map, or of the block that held the whole run.
@@ -190,7 +213,7 @@ def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
     neurons, linear = len(occupancy.piece), int((occupancy.piece >= 0).sum())
     dead = int((occupancy.slope == 0).sum())
     reason = (
-        "every neuron stays on one affine piece on all samples."
+        "every neuron stays on one affine piece."
         if occupancy.exactly_linear
         else f"{neurons - linear} of {neurons} neurons are on no single affine piece."
     )

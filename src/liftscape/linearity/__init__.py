@@ -2,7 +2,13 @@
 
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._maps import AFFINE, absorbed, composition
-from liftscape.linearity._occupancy import Occupancy, activation_modules, piece_occupancy, watching_pieces
+from liftscape.linearity._occupancy import (
+    Occupancy,
+    activation_modules,
+    occupancy_between,
+    piece_occupancy,
+    watching_pieces,
+)
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
@@ -20,6 +26,7 @@ __all__ = [
     "fit_runs",
     "layer_linearity",
     "model_and_inputs",
+    "occupancy_between",
     "piece_occupancy",
     "replace_run",
     "rows_of",

@@ -13,7 +13,7 @@ from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_tab
 from liftscape.outcomes import ActivationError
 from liftscape.sites import hearing_neurons, run_batches
 
-__all__ = ["Occupancy", "activation_modules", "piece_occupancy", "watching_pieces"]
+__all__ = ["Occupancy", "activation_modules", "occupancy_between", "piece_occupancy", "watching_pieces"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,25 @@ def _merged(old: Float[Tensor, "8 width"], new: Float[Tensor, "8 width"]) -> Flo
     return torch.cat([old[:6] + new[:6], *ends])
 
 
+def occupancy_between(
+    name: str, activation: nn.Module, low: Float[Tensor, " width"], high: Float[Tensor, " width"]
+) -> Occupancy:
+    """Return which exact piece of each neuron holds an interval of pre-activations.
+
+    Args:
+        name: of the activation.
+        activation: the module.
+        low: lower ends.
+        high: upper ends.
+
+    Returns:
+        The entry, without correlations.
+    """
+    table = piece_table(activation, len(low))
+    piece = occupied_piece(table, low, high)
+    return _entry(name, table, piece, low, high, torch.full_like(low, torch.nan))
+
+
 def _occupancy(name: str, table: PieceTable, rows: Float[Tensor, "8 width"]) -> Occupancy:
     """Read the occupied pieces and the correlation off the moments."""
     count, low, high = rows[0], rows[6], rows[7]
@@ -167,6 +186,11 @@ def _occupancy(name: str, table: PieceTable, rows: Float[Tensor, "8 width"]) -> 
     covariance = cross - pre * post
     floor = torch.finfo(torch.float64).eps * (pre2 * post2)
     correlation = torch.where(variance > floor, covariance.abs() / variance.clamp_min(1e-300).sqrt(), torch.nan)
+    return _entry(name, table, piece, low, high, correlation)
+
+
+def _entry(name: str, table: PieceTable, piece: Tensor, low: Tensor, high: Tensor, correlation: Tensor) -> Occupancy:
+    """Read slope, intercept and margin of the occupied pieces."""
     if not len(table.slope):
         nothing = torch.full_like(low, torch.nan)
         return Occupancy(name, piece, nothing, nothing, nothing, correlation)
