@@ -37,6 +37,7 @@ _HOME = {
     "save_embedded": "embedding",
     "split": "embedding",
     "train_ensemble": "training",
+    "trim": "folding",
 }
 _ROOMS = ("checks", "curvature", "data", "nets", "report")
 

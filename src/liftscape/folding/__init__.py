@@ -5,6 +5,7 @@ from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import Sameness, output_gap, search_difference
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
+from liftscape.folding._trim import Trim, TrimRow, trim
 
 __all__ = [
     "Fold",
@@ -12,10 +13,13 @@ __all__ = [
     "FoldSearch",
     "FoldStep",
     "Sameness",
+    "Trim",
+    "TrimRow",
     "fold",
     "fold_within",
     "interval_bounds",
     "operations",
     "output_gap",
     "search_difference",
+    "trim",
 ]

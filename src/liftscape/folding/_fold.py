@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
+from liftscape.folding._tree import follow, merge, within_one_block
 from liftscape.linearity import (
     AFFINE,
     Occupancy,
@@ -170,7 +171,7 @@ def _exactly(
     pending = [place for place, row in enumerate(rows) if row.folded]
     while pending:
         # A run within one block goes first, so that an inserted block closes before its surroundings reach into it.
-        place = min(pending, key=lambda place: not _within_one_block(_live(home, rows[place])))
+        place = min(pending, key=lambda place: not within_one_block(_live(home, rows[place])))
         pending.remove(place)
         names, own = _live(home, rows[place]), occupancies[rows[place].activation]
         first, last = folded.get_submodule(names[0]), folded.get_submodule(names[2])
@@ -182,7 +183,7 @@ def _exactly(
         if isinstance(merged, str):
             rows[place] = replace(rows[place], folded=False, reason=f"{merged}.")
             continue
-        folded, now = _merge(folded, names, norm, merged)
+        folded, now = merge(folded, names, norm, merged)
         home |= {names[0]: now, names[2]: now}
     return folded, tuple(rows)
 
@@ -220,33 +221,6 @@ def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
     return FoldRow(run.activation, run.first, run.last, occupancy.exactly_linear, neurons, linear, dead, reason)
 
 
-def _merge(model: nn.Module, names: tuple[str, str, str], norm: str | None, merged: nn.Module) -> tuple[nn.Module, str]:
-    """Return the model with the run replaced by one map, and that map's name."""
-    inner, last = [*names[:2], *(() if norm is None else (norm,))], names[2]
-    (parent, _, child), keys = last.rpartition("."), {name.rpartition(".")[2] for name in (*inner, last)}
-    block = model.get_submodule(parent)
-    if _within_one_block((*inner, last)) and type(block) is nn.Sequential:
-        if set(block._modules) == keys and parent:
-            return copy_with(model, {parent: merged}), parent
-        for key in keys:
-            # Keys of the other modules stay, so that saved weights still fit.
-            block._modules.pop(key) if key != child else block._modules.update({key: merged})
-        return model, last
-    return copy_with(model, {**{name: nn.Identity() for name in inner}, last: merged}), last
-
-
 def _live(home: dict[str, str], row: FoldRow) -> tuple[str, str, str]:
     """Return the present names of a run's maps, around its activation's."""
-    return _follow(home, row.first), row.activation, _follow(home, row.last)
-
-
-def _within_one_block(names: Sequence[str]) -> bool:
-    """Tell whether modules have one parent."""
-    return len({name.rpartition(".")[0] for name in names}) == 1
-
-
-def _follow(home: dict[str, str], name: str) -> str:
-    """Return where a map lives now."""
-    while name in home and home[name] != name:
-        name = home[name]
-    return name
+    return follow(home, row.first), row.activation, follow(home, row.last)
