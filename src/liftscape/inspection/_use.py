@@ -56,6 +56,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
 
     Example:
         >>> import torch
+        >>> from torch import nn
         >>> x = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
         >>> net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> [row.parameters_saved for row in layer_uses(EmpiricalRisk(net, "mse", (x, x)))]
