@@ -159,3 +159,28 @@ def test_what_is_not_built_for_convolutions_is_said() -> None:
         ls.approximate_lift(plain, "0", x, epsilon=1e-3)
     sites = {site.name: (site.kind, site.in_features, site.out_features) for site in ls.find_sites(plain, x)}
     assert sites == {"0": ("conv2d", 36, 4), "3": ("linear", 64, 1)}
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": "same"}])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_convolutions_of_one_dimension_are_lifted_folded_saved_and_trimmed(options, layers: int, tmp_path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Tanh(), nn.Conv1d(3, 4, 3, **options), nn.Tanh(), nn.Flatten()).to(F64)
+    x = torch.randn(15, 2, 9, dtype=F64)
+    embedding = ls.lift(model, "2", x, [6] * layers, "relu")
+    assert embedding.manifold is not None
+    assert embedding.manifold.contains(embedding.model)
+    with torch.no_grad():
+        assert float((embedding.model(x) - model(x)).abs().max()) < 1e-12
+    ls.save_embedded(embedding, tmp_path / "lifted")
+    assert isinstance(ls.load_embedded(model, tmp_path / "lifted")[2], nn.Sequential)
+    folded = ls.fold(embedding, x)
+    assert len(folded.removed) == layers
+    for name, tensor in model.state_dict().items():
+        assert float((folded.model.state_dict()[name] - tensor).abs().max()) < 1e-12
+    with torch.no_grad():
+        embedding.model[2][0].bias[:2] = -1e3
+        embedding.model[2][2].weight[:, :2] = 0
+        trimmed = ls.trim(embedding.model, x)
+        assert {row.activation: row.removed for row in trimmed.rows}["2.activation"] == 2
+        torch.testing.assert_close(trimmed.model(x), embedding.model(x), rtol=1e-12, atol=1e-12)

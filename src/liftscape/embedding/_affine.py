@@ -1,16 +1,20 @@
 """Linear maps and convolutions alike: their matrices, and new ones of their kind."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["inner_map", "matrix_of", "pointwise_map"]
+__all__ = ["Affine", "inner_map", "matrix_of", "pointwise_map"]
+
+Affine = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
 def matrix_of(weight: Tensor) -> Float[Tensor, "m d"]:
     """Return a weight as the matrix that acts on features, those of a convolution being patches.
 
     Args:
-        weight: (m, d), or (m, channels, height, width).
+        weight: (m, d), or (m, channels, length), or (m, channels, height, width).
 
     Returns:
         (m, d), a view.
@@ -18,9 +22,7 @@ def matrix_of(weight: Tensor) -> Float[Tensor, "m d"]:
     return weight.flatten(1)
 
 
-def inner_map(
-    like: "nn.Linear | nn.Conv2d", matrix: Float[Tensor, "k d"], bias: Float[Tensor, " k"] | None
-) -> "nn.Linear | nn.Conv2d":
+def inner_map(like: Affine, matrix: Float[Tensor, "k d"], bias: Float[Tensor, " k"] | None) -> Affine:
     """Return a map that reads the features of another, in its dtype and on its device.
 
     Of a convolution it has kernel, stride, padding and dilation, so that borders stay as they are.
@@ -33,30 +35,18 @@ def inner_map(
         bias: its bias; none when None.
 
     Returns:
-        A new Linear or Conv2d.
+        A new map of the same kind.
     """
+    settings: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
     if isinstance(like, nn.Linear):
-        made: nn.Linear | nn.Conv2d = nn.Linear(matrix.shape[1], len(matrix), bias=bias is not None, device="meta")
-    else:
-        assert isinstance(like.padding, (str, tuple))
-        made = nn.Conv2d(
-            like.in_channels,
-            len(matrix),
-            (like.kernel_size[0], like.kernel_size[1]),
-            (like.stride[0], like.stride[1]),
-            like.padding if isinstance(like.padding, str) else (like.padding[0], like.padding[1]),
-            (like.dilation[0], like.dilation[1]),
-            bias=bias is not None,
-            padding_mode=like.padding_mode,
-            device="meta",
-        )
-    return _filled(made, like, matrix, bias)
+        return _filled(nn.Linear(matrix.shape[1], len(matrix), **settings), like, matrix, bias)
+    kind = nn.Conv1d if isinstance(like, nn.Conv1d) else nn.Conv2d
+    geometry = {key: getattr(like, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+    return _filled(kind(like.in_channels, len(matrix), **geometry, **settings), like, matrix, bias)
 
 
-def pointwise_map(
-    like: "nn.Linear | nn.Conv2d", matrix: Float[Tensor, "m k"], bias: Float[Tensor, " m"] | None
-) -> "nn.Linear | nn.Conv2d":
-    """Return a map that reads the outputs of :func:`inner_map`: a Linear, or a convolution of 1 × 1.
+def pointwise_map(like: Affine, matrix: Float[Tensor, "m k"], bias: Float[Tensor, " m"] | None) -> Affine:
+    """Return a map that reads the outputs of :func:`inner_map`: a Linear, or a convolution of one place.
 
     Args:
         like: the map whose dtype and device it gets.
@@ -64,19 +54,16 @@ def pointwise_map(
         bias: its bias; none when None.
 
     Returns:
-        A new Linear or Conv2d.
+        A new map of the same kind.
     """
-    made: nn.Linear | nn.Conv2d
+    settings: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
     if isinstance(like, nn.Linear):
-        made = nn.Linear(matrix.shape[1], len(matrix), bias=bias is not None, device="meta")
-    else:
-        made = nn.Conv2d(matrix.shape[1], len(matrix), 1, bias=bias is not None, device="meta")
-    return _filled(made, like, matrix, bias)
+        return _filled(nn.Linear(matrix.shape[1], len(matrix), **settings), like, matrix, bias)
+    kind = nn.Conv1d if isinstance(like, nn.Conv1d) else nn.Conv2d
+    return _filled(kind(matrix.shape[1], len(matrix), 1, **settings), like, matrix, bias)
 
 
-def _filled(
-    made: "nn.Linear | nn.Conv2d", like: "nn.Linear | nn.Conv2d", matrix: Tensor, bias: Tensor | None
-) -> "nn.Linear | nn.Conv2d":
+def _filled(made: Affine, like: Affine, matrix: Tensor, bias: Tensor | None) -> Affine:
     """Give a map on the meta device its weights."""
     where = like.weight.device, like.weight.dtype
     made.weight = nn.Parameter(matrix.to(*where).reshape(made.weight.shape).contiguous())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
-from liftscape.embedding._affine import inner_map, matrix_of, pointwise_map
+from liftscape.embedding._affine import Affine, inner_map, matrix_of, pointwise_map
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
@@ -23,6 +23,8 @@ from liftscape.risk import trainable_parameters
 from liftscape.sites import Site, copy_with, hearing_pairs, require_site, run_batches
 
 __all__ = ["LiftedSite", "lift"]
+
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def lift(
 
     Args:
         model: any module, or an embedding to be lifted further; it is left as it was.
-        at: name of a Linear or a Conv2d without groups, or several names.
+        at: name of a Linear, or a Conv1d or Conv2d without groups, or several names.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches; read once for each site.
         width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None.
         activation: module, class or name; when None that which follows the site, or precedes it, or ReLU. Without an
@@ -117,9 +119,9 @@ def _lift_one(
     margin: float,
 ) -> Embedding:
     """Lift one site by one or several layers."""
-    site = require_site(model, name, inputs, (nn.Linear, nn.Conv2d))
+    site = require_site(model, name, inputs, _KINDS)
     linear = model.get_submodule(site.name)
-    assert isinstance(linear, (nn.Linear, nn.Conv2d))
+    assert isinstance(linear, _KINDS)
     weight = matrix_of(linear.weight.detach().to("cpu", torch.float64))
     widths = choose_widths(site, numerical_rank(weight), width)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
@@ -157,7 +159,7 @@ def _lift_one(
 def _insert(
     model: nn.Module,
     site: Site,
-    linear: "nn.Linear | nn.Conv2d",
+    linear: Affine,
     weight: Tensor,
     inputs: Any,
     sigma: nn.Module,
@@ -191,7 +193,7 @@ def _insert(
 def _extrema(
     model: nn.Module,
     name: str,
-    linear: "nn.Linear | nn.Conv2d",
+    linear: Affine,
     inputs: Any,
     frames: list[Frame],
     divisors: list[Tensor],
@@ -199,7 +201,7 @@ def _extrema(
     """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
     maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
     every = inner_map(linear, maps, None).double()
-    channels = 1 if isinstance(linear, nn.Conv2d) else -1
+    channels = -1 if isinstance(linear, nn.Linear) else 1
     low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
     high = -low
 

@@ -54,7 +54,7 @@ def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
 
     Returns:
         Edits ``{"at": name, "module": description}``; a description names a Sequential with its children, a Linear
-        with its widths, a Conv2d with its geometry, or an activation of torch.nn with its arguments.
+        with its widths, a convolution with its geometry, or an activation of torch.nn with its arguments.
 
     Raises:
         EmbeddingError: if a module differs that is none of these.
@@ -118,7 +118,7 @@ def _same_alone(base: nn.Module, model: nn.Module) -> bool:
         for key, tensor in (*module._parameters.items(), *module._buffers.items())
     }
     arguments = _ACTIVATIONS.get(type(base).__name__, ()) if _is_activation(base) else ()
-    if type(base) is nn.Conv2d:
+    if type(base) in {nn.Conv1d, nn.Conv2d}:
         arguments = _CONVOLUTION
     return own(base) == own(model) and all(getattr(base, key) == getattr(model, key) for key in arguments)
 
@@ -131,15 +131,15 @@ def _describe(module: nn.Module, name: str) -> dict[str, Any]:
     if type(module) is nn.Linear:
         sizes = {"in_features": module.in_features, "out_features": module.out_features}
         return {"class": "Linear", **sizes, "bias": module.bias is not None}
-    if type(module) is nn.Conv2d:
+    if type(module) in {nn.Conv1d, nn.Conv2d}:
         geometry = {key: getattr(module, key) for key in _CONVOLUTION}
-        return {"class": "Conv2d", **geometry, "bias": module.bias is not None}
+        return {"class": type(module).__name__, **geometry, "bias": module.bias is not None}
     if _is_activation(module):
         kind = type(module).__name__
         return {"class": kind, **{key: _to_json(getattr(module, key)) for key in _ACTIVATIONS[kind]}}
     raise EmbeddingError(
         f"'{name}' differs from the base network and is a {type(module).__name__}; a recipe can hold only Linear, "
-        "Conv2d, Sequential and the activations of torch.nn."
+        "Conv1d, Conv2d, Sequential and the activations of torch.nn."
     )
 
 
@@ -155,10 +155,10 @@ def _build(entry: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
         return built
     if kind == "Linear" and entry.keys() == set(_LINEAR):
         return nn.Linear(**entry, **where).to_empty(device=device)
-    if kind == "Conv2d" and entry.keys() == {*_CONVOLUTION, "bias"}:
+    if kind in {"Conv1d", "Conv2d"} and entry.keys() == {*_CONVOLUTION, "bias"}:
         # JSON has lists for tuples, which a convolution takes apart in other ways.
         entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        return nn.Conv2d(**entry, **where).to_empty(device=device)
+        return getattr(nn, kind)(**entry, **where).to_empty(device=device)
     if kind in _ACTIVATIONS and entry.keys() == set(_ACTIVATIONS[kind]):
         arguments = {key: _from_json(value) for key, value in entry.items()}
         if kind == "PReLU":

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.folding._operations import operations
-from liftscape.linearity import AFFINE, Occupancy, Run, absorbed, find_runs, model_and_inputs, piece_occupancy
+from liftscape.linearity import AFFINE, Affine, Occupancy, Run, absorbed, find_runs, model_and_inputs, piece_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with
@@ -101,10 +101,10 @@ def _kept(model: nn.Module, run: Run, own: Occupancy) -> Tensor:
     """Return which neurons stay."""
     last = model.get_submodule(run.last)
     dead = own.slope == 0
-    if isinstance(last, nn.Conv2d):
+    if isinstance(last, (nn.Conv1d, nn.Conv2d)):
         if last.groups > 1:
             dead = torch.zeros_like(dead)
-        elif last.padding not in {(0, 0), "valid"}:
+        elif last.padding not in {(0,), (0, 0), "valid"}:
             dead &= own.intercept == 0
     if bool(dead.all()):
         dead = dead.clone()
@@ -124,7 +124,7 @@ def _narrowed(model: nn.Module, run: Run, own: Occupancy, kept: Tensor) -> dict[
     stay, go = (torch.nonzero(which).flatten().to(first.weight.device) for which in (kept, ~kept))
     constant = own.intercept.to(last.weight.device)[go]
     reached = last.weight.detach().double()[:, go]
-    reached = reached.sum(dim=(2, 3)) if isinstance(last, nn.Conv2d) else reached
+    reached = reached.flatten(2).sum(dim=2) if reached.ndim > 2 else reached
     bias = None if last.bias is None else last.bias.detach().double()
     if bool(constant.any()):
         bias = reached @ constant + (0 if bias is None else bias)
@@ -139,25 +139,16 @@ def _narrowed(model: nn.Module, run: Run, own: Occupancy, kept: Tensor) -> dict[
     return modules
 
 
-def _with(like: "nn.Linear | nn.Conv2d", weight: Tensor, bias: Tensor | None) -> "nn.Linear | nn.Conv2d":
+def _with(like: Affine, weight: Tensor, bias: Tensor | None) -> Affine:
     """Return a map of the same geometry with other weights."""
-    made: nn.Linear | nn.Conv2d
+    settings: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
     if isinstance(like, nn.Linear):
-        made = nn.Linear(weight.shape[1], len(weight), bias=bias is not None, device="meta")
+        made: Affine = nn.Linear(weight.shape[1], len(weight), **settings)
     else:
-        assert isinstance(like.padding, (str, tuple))
-        made = nn.Conv2d(
-            weight.shape[1] * like.groups,
-            len(weight),
-            (like.kernel_size[0], like.kernel_size[1]),
-            (like.stride[0], like.stride[1]),
-            like.padding if isinstance(like.padding, str) else (like.padding[0], like.padding[1]),
-            (like.dilation[0], like.dilation[1]),
-            like.groups,
-            bias=bias is not None,
-            padding_mode=like.padding_mode,
-            device="meta",
-        )
+        kind = nn.Conv1d if isinstance(like, nn.Conv1d) else nn.Conv2d
+        keys = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        geometry = {key: getattr(like, key) for key in keys}
+        made = kind(weight.shape[1] * like.groups, len(weight), **geometry, **settings)
     made.weight = nn.Parameter(weight.clone())
     if bias is not None:
         made.bias = nn.Parameter(bias.to(weight.dtype))

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["AFFINE", "absorbed", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
+__all__ = ["AFFINE", "Affine", "absorbed", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
 
-AFFINE = (nn.Linear, nn.Conv2d)
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d)
+Affine = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
 def stand_in(first: nn.Module, last: nn.Module) -> "nn.Linear | nn.Conv2d | str":
@@ -29,7 +30,7 @@ def stand_in(first: nn.Module, last: nn.Module) -> "nn.Linear | nn.Conv2d | str"
     if isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
         return nn.Linear(first.in_features, last.out_features, device="meta")
     if not isinstance(first, nn.Conv2d) or not isinstance(last, nn.Conv2d):
-        return "a convolution and a Linear have no common affine map"
+        return "no one map is built to stand in for these two"
     if (reason := _not_plain(first, last)) is not None:
         return reason
     pads = [tuple((k - 1) // 2 for k in each.kernel_size) for each in (first, last)]
@@ -46,11 +47,11 @@ def stand_in(first: nn.Module, last: nn.Module) -> "nn.Linear | nn.Conv2d | str"
 
 
 def composition(
-    first: "nn.Linear | nn.Conv2d",
-    last: "nn.Linear | nn.Conv2d",
+    first: Affine,
+    last: Affine,
     slope: Float[Tensor, " width"],
     intercept: Float[Tensor, " width"],
-) -> "nn.Linear | nn.Conv2d | str":
+) -> "Affine | str":
     """Return x ↦ last(slope · first(x) + intercept) as one map, computed in float64.
 
     Two convolutions are exactly one where the last has no padding, or where the first is 1 × 1 and leaves no constant
@@ -74,12 +75,17 @@ def composition(
     if isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
         merged = nn.Linear(first.in_features, last.out_features, bias=keeps_bias, device="meta")
         weight, reached = B @ (slope[:, None] * A), B
-    elif isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and _is_pointwise(first, last):
+    elif (
+        not isinstance(first, nn.Linear)
+        and not isinstance(last, nn.Linear)
+        and type(first) is type(last)
+        and _is_pointwise(first, last)
+    ):
         merged = copy.deepcopy(first)
-        merged.out_channels = last.out_channels
+        merged.out_channels = len(B)
         merged.bias = None
-        weight = torch.einsum("om,m,midk->oidk", B[:, :, 0, 0], slope, A)
-        reached = B[:, :, 0, 0]
+        reached = B.flatten(1)
+        weight = (reached @ (slope[:, None] * A.flatten(1))).reshape(len(B), *A.shape[1:])
     elif isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d):
         if (reason := _not_plain(first, last)) is not None:
             return reason
@@ -91,7 +97,7 @@ def composition(
         weight = functional.conv_transpose2d(B, slope[:, None, None, None] * A, stride=first.stride)
         reached = B.sum(dim=(2, 3))
     else:
-        return "a convolution and a Linear are not one map"
+        return "these two maps are not composed to one"
     merged.weight = nn.Parameter(weight.to(first.weight.dtype))
     if keeps_bias:
         bias = reached @ constant + (0 if last.bias is None else last.bias.detach().double())
@@ -99,7 +105,7 @@ def composition(
     return merged
 
 
-def absorbed(first: "nn.Linear | nn.Conv2d", norm: nn.Module) -> "nn.Linear | nn.Conv2d":
+def absorbed(first: Affine, norm: nn.Module) -> Affine:
     """Return x ↦ norm(first(x)) for a BatchNorm with fixed statistics as one map of the first's kind.
 
     W ← sW, b ← s(b − m) + β, s = γ/√(v + ε).
@@ -197,9 +203,9 @@ def _not_plain(*maps: nn.Conv2d) -> str | None:
     return None
 
 
-def _is_pointwise(first: nn.Conv2d, last: nn.Conv2d) -> bool:
+def _is_pointwise(first: "nn.Conv1d | nn.Conv2d", last: "nn.Conv1d | nn.Conv2d") -> bool:
     """Tell whether the last map reads each place alone, so that the first may have any geometry."""
-    plain = last.kernel_size == (1, 1) and last.stride == (1, 1) and _padding(last) == (0, 0)
+    plain = set(last.kernel_size) == set(last.stride) == {1} and last.padding in {(0,), (0, 0), "valid", "same"}
     return plain and first.groups == last.groups == 1
 
 

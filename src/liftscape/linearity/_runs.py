@@ -38,7 +38,7 @@ class Run:
 
 
 def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
-    """Find every Linear · activation · Linear and Conv2d · activation · Conv2d in the order of the forward pass.
+    """Find every map · activation · map of one kind, Linear, Conv1d or Conv2d, in the order of the forward pass.
 
     Args:
         model: any module; it is left as it was.

@@ -14,6 +14,8 @@ from liftscape.sites._trace import Trace, trace_call
 
 __all__ = ["Site", "find_sites", "require_site"]
 
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+
 
 @dataclass(frozen=True)
 class Site(Outcome):
@@ -21,7 +23,7 @@ class Site(Outcome):
 
     Attributes:
         name: the module's name, the first one where it has several.
-        kind: ``"linear"`` or ``"conv2d"``.
+        kind: ``"linear"``, ``"conv1d"`` or ``"conv2d"``.
         in_features: number of features h, of a convolution the entries of a patch.
         out_features: number of outputs z, or channels.
         bias: whether there is a b.
@@ -52,7 +54,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, of which the first is used.
 
     Returns:
-        One site for each Linear and Conv2d module, in the order of the module tree.
+        One site for each Linear, Conv1d and Conv2d module, in the order of the module tree.
 
     Example:
         >>> import torch
@@ -62,9 +64,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
     """
     trace = trace_call(model, first_batch(inputs))
     return tuple(
-        _site(model, name, module, trace)
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d))
+        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, _KINDS)
     )
 
 
@@ -117,7 +117,7 @@ def _check_function(model: nn.Module, inputs: Any) -> None:
         check_batch_statistics(model, 1 if next(batches, None) is None else 2)
 
 
-def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv2d", trace: Trace) -> Site:
+def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv1d | nn.Conv2d", trace: Trace) -> Site:
     """Describe one affine map."""
     calls = [event for event in trace.events if event.function is module]
     source = trace.maker(calls[0].reads[0]) if calls else None
@@ -130,7 +130,7 @@ def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv2d", trace: T
         follower = "output"
     return Site(
         name,
-        "linear" if isinstance(module, nn.Linear) else "conv2d",
+        _plain(module).__name__.lower(),
         module.weight[0].numel(),
         len(module.weight),
         module.bias is not None,
@@ -141,7 +141,7 @@ def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv2d", trace: T
     )
 
 
-def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv2d", trace: Trace, calls: int) -> str | None:
+def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv1d | nn.Conv2d", trace: Trace, calls: int) -> str | None:
     """Say which hypothesis of the lifting fails, if one does."""
     for key in ("weight", "bias"):
         if parametrize.is_parametrized(module, key) or key not in module._parameters:
@@ -154,10 +154,10 @@ def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv2d", trace: Trace, ca
     hooked = [name for name, tensor in module.named_parameters() if tensor._backward_hooks]
     if hooked:
         return f"the gradient of its {' and '.join(hooked)} passes through hooks, such as a mask; remove them first."
-    plain = nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d
+    plain = _plain(module)
     if type(module).forward is not plain.forward:
         return f"{type(module).__name__} has a forward of its own; replace it by a plain {plain.__name__}."
-    if isinstance(module, nn.Conv2d) and module.groups > 1:
+    if not isinstance(module, nn.Linear) and module.groups > 1:
         return f"it is a convolution in {module.groups} groups, which no lift is built for; choose one without groups."
     other = _tied_to(model, module)
     if other:
@@ -175,6 +175,11 @@ def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv2d", trace: Trace, ca
             "gradient in the map alone need not vanish; use them in the map only."
         )
     return None
+
+
+def _plain(module: nn.Module) -> type[nn.Module]:
+    """Return torch's own class of an affine map."""
+    return next(kind for kind in _KINDS if isinstance(module, kind))
 
 
 def _tied_to(model: nn.Module, module: nn.Module) -> str | None:
