@@ -17,6 +17,8 @@ __all__ = ["Monitor", "Reading"]
 
 # A Cholesky factor with a smaller diagonal would lose digits that a basis built row by row keeps.
 _INDEPENDENT = 0.1
+# Tiny entries are put to zero every so many records, long before they have shrunk to denormal numbers.
+_DUSTED = 4
 
 
 @final
@@ -117,10 +119,11 @@ class Monitor:
         ends, values = mixing.T[[0, -1]].to(images), values[[0, -1]]
         vectors = ends @ basis
         residuals = ends @ images - values.to(images)[:, None] * vectors
-        left = residuals.norm(dim=1).tolist()
+        lengths = residuals.norm(dim=1, keepdim=True)
+        left = lengths.flatten().tolist()
         # The images of the new vectors are known, and so are their residuals: the next record starts from both.
-        lengths = residuals.norm(dim=1, keepdim=True).clamp_min(torch.finfo(images.dtype).tiny)
-        self._vectors = _without_dust(torch.cat([vectors, residuals / lengths]))
+        kept = torch.cat([vectors, residuals / lengths.clamp_min(torch.finfo(images.dtype).tiny)])
+        self._vectors = kept if len(self.readings) % _DUSTED else _without_dust(kept)
         rounding = 10 * torch.finfo(H.dtype).eps * float(values.abs().max())
         lowest, highest = ((float(value), residual + rounding) for value, residual in zip(values, left, strict=True))
         return lowest, highest
