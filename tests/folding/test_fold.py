@@ -96,3 +96,27 @@ def test_linearity_of_lifted_and_of_nonlinear_layers(generator: torch.Generator)
     assert rows["2.activation"].min_correlation == pytest.approx(1, abs=1e-9)
     assert not rows["1"].exactly_linear
     assert rows["1"].occupancy == 0
+
+
+class Squared(nn.Linear):
+    """A Linear by class that is none by what it computes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).square()
+
+
+def test_a_map_with_a_forward_of_its_own_stays() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), Squared(3, 2)).to(F64)
+    with torch.no_grad():
+        model[0].bias.fill_(50.0)
+    row = ls.fold(model, torch.randn(20, 3, dtype=F64)).report[0]
+    assert not row.folded
+    assert "a Squared with a forward of its own" in row.reason
+
+
+def test_a_fold_of_nothing_is_a_copy() -> None:
+    model, x = ls.nets.mlp((3, 4, 2)), torch.randn(9, 3, dtype=F64)
+    for how in ("exact", "least-squares"):
+        folded = ls.fold(model, x, at=[], how=how).model
+        assert folded is not model
+        assert folded[0].weight is not model[0].weight

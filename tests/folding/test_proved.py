@@ -13,7 +13,7 @@ from liftscape.folding import interval_bounds, search_difference
 from liftscape.outcomes import SiteError
 
 F64 = torch.float64
-ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(0.3), nn.ELU(), nn.Tanh(), nn.Hardtanh(), nn.Softplus(), nn.PReLU()]
+ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(0.3), nn.ELU(), nn.Tanh(), nn.Hardtanh(), nn.Sigmoid(), nn.PReLU()]
 
 
 def chain(kind: str, activation: nn.Module, seed: int) -> tuple[nn.Module, tuple[int, ...]]:
@@ -107,3 +107,41 @@ def test_a_box_that_is_too_large_proves_nothing_and_a_network_that_is_no_chain_i
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.GELU()).to(F64), -wide, wide)
     with pytest.raises(SiteError, match="BatchNorm in eval mode"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).to(F64), -wide, wide)
+
+
+class Squared(nn.Linear):
+    """A Linear by class that is none by what it computes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).square()
+
+
+def test_no_bounds_are_carried_through_what_only_looks_like_a_map_it_knows() -> None:
+    low, high = torch.full((3,), 0.9, dtype=F64), torch.full((3,), 1.1, dtype=F64)
+    # With a low threshold Softplus falls by 0.31 where it turns linear.
+    falling = nn.Softplus(threshold=1.0)
+    assert float(falling(high[:1])) < float(falling(low[:1]))
+    for module in (falling, Squared(3, 3), nn.ELU(-1.0), nn.LeakyReLU(-0.5)):
+        with pytest.raises(SiteError, match="through which no bounds are carried"):
+            interval_bounds(nn.Sequential(module, nn.ReLU()).to(F64), low, high)
+
+
+def test_a_module_that_stands_in_two_places_counts_in_both() -> None:
+    twice = nn.Linear(2, 2).to(F64)
+    model = nn.Sequential(twice, twice, nn.ReLU())
+    with torch.no_grad():
+        twice.weight.copy_(2 * torch.eye(2))
+        twice.bias.zero_()
+    low, high = interval_bounds(model, -torch.ones(2, dtype=F64), torch.ones(2, dtype=F64))["2"]
+    torch.testing.assert_close(high, torch.full((2,), 4.0, dtype=F64))
+    torch.testing.assert_close(low, torch.full((2,), -4.0, dtype=F64))
+
+
+def test_a_proved_fold_of_a_float32_network_takes_a_float64_box_and_names_a_wrong_one() -> None:
+    model = ls.nets.mlp((3, 4, 2), "relu", dtype=torch.float32)
+    with torch.no_grad():
+        model[0].bias.fill_(50.0)
+    ones = torch.ones(3, dtype=F64)
+    assert ls.fold(model, how="proved", box=(-ones, ones)).removed == ("1",)
+    with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
+        ls.fold(model, how="proved", box=(ones, ones[:2]))

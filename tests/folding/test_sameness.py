@@ -71,3 +71,17 @@ def test_networks_and_data_are_left_alone_and_misuse_is_named() -> None:
         search_difference(nn.Embedding(3, 1), nn.Embedding(3, 1), torch.tensor([[0], [1]]))
     with pytest.raises(ls.LiftscapeError, match="hold no batch"):
         output_gap(model, model, [])
+
+
+def test_networks_that_do_not_see_their_input_are_compared_too() -> None:
+    constants = []
+    for value in (1.0, 3.0):
+        model = nn.Linear(2, 1).to(F64)
+        with torch.no_grad():
+            model.weight.zero_()
+            model.bias.fill_(value)
+        constants.append(model)
+    found = search_difference(*constants, torch.randn(9, 2, dtype=F64))
+    assert found.gap == pytest.approx(2)
+    with pytest.raises(ls.LiftscapeError, match="starts and steps must be at least 1"):
+        search_difference(*constants, torch.randn(9, 2, dtype=F64), steps=0)

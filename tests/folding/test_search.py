@@ -97,6 +97,26 @@ def test_a_budget_that_cannot_be_met_says_what_is_nearest() -> None:
     found = ls.fold_within(given, 0.0, at=["1"])
     assert found.removed == ()
     assert "the nearest gives" in found.reason
-    for wrong in ({"budget": -1.0}, {"budget": 0.1, "by": "speed"}):
+    for wrong in ({"budget": -1.0}, {"budget": float("nan")}, {"budget": 0.1, "by": "speed"}):
         with pytest.raises(ls.LiftscapeError, match="budget must be at least 0"):
             ls.fold_within(given, **wrong)
+
+
+def test_a_name_is_one_layer_and_not_its_letters() -> None:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(7) for layer in (nn.Linear(3, 3), nn.LeakyReLU(0.9))]
+    model = nn.Sequential(*layers, nn.Linear(3, 1)).to(F64)
+    x = torch.randn(50, 3, dtype=F64)
+    found = ls.fold_within(ls.EmpiricalRisk(model, "mse", (x, x[:, :1])), 1e9, at="13")
+    assert found.removed == ("13",)
+
+
+def test_what_a_budget_cannot_be_of_is_said_and_the_given_network_is_never_handed_back() -> None:
+    given = risk((0.1, 0.1, 0.1))
+    with pytest.raises(ls.LiftscapeError, match="accuracy needs outputs"):
+        ls.fold_within(given, 0.1, by="accuracy")
+    x, y = next(iter(given.batches))
+    broken = ls.EmpiricalRisk(given.model, lambda output, target: (output - target).mean().log(), (x, y + 1e9))
+    with pytest.raises(ls.LiftscapeError, match="is nan, so no budget can be kept"):
+        ls.fold_within(broken, 0.1)
+    assert ls.fold_within(given, 0.0, at=["1"]).model is not given.model

@@ -63,3 +63,16 @@ def test_a_layer_of_dead_neurons_keeps_one_and_several_layers_are_trimmed() -> N
         torch.testing.assert_close(found.model(x), model(x), rtol=1e-12, atol=1e-12)
     with pytest.raises(ls.LiftscapeError, match="give inputs, or a risk"):
         trim(model)
+
+
+@pytest.mark.parametrize("groups", [(2, 1), (1, 2)])
+def test_nothing_leaves_beside_a_convolution_in_groups(groups: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, groups=groups[0]), nn.ReLU(), nn.Conv2d(4, 2, 3, groups=groups[1])).to(F64)
+    with torch.no_grad():
+        model[0].bias[:2] = -90.0
+    x = torch.randn(9, 2, 7, 7, dtype=F64)
+    found = trim(model, x)
+    assert found.rows[0].removed == 0
+    with torch.no_grad():
+        assert torch.equal(found.model(x), model(x))

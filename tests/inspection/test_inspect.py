@@ -88,3 +88,19 @@ def test_where_r_is_nearly_zero_a_budget_is_pointed_to() -> None:
         y = model(x) + 1e-6
     advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), []).advice
     assert "what '1' hands on; a fold with a budget tells which of them leave" in advice
+
+
+def test_a_linear_layer_that_borders_keep_from_folding_is_not_said_to_fold() -> None:
+    torch.manual_seed(0)
+    for padding, folds in ((0, True), (1, False)):
+        maps = [torch.nn.Conv2d(1, 2, 3, padding=padding), torch.nn.ReLU(), torch.nn.Conv2d(2, 1, 3, padding=padding)]
+        model = torch.nn.Sequential(*maps, torch.nn.Flatten()).double()
+        with torch.no_grad():
+            model[0].bias.fill_(50.0)
+        x = torch.randn(40, 1, 8, 8, dtype=torch.float64)
+        with torch.no_grad():
+            y = model(x) + 1
+        found = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), [])
+        assert found.uses[0].exactly_linear
+        assert found.uses[0].folds_exactly == folds
+        assert ("without any change" in found.advice) == (folds and found.uses[0].parameters_saved > 0)

@@ -59,6 +59,20 @@ def test_kept_rebuilt_and_chunked_products_agree(budget: int | None) -> None:
     assert (H._kept is not None) == (budget is None or budget > 8000)
 
 
+@pytest.mark.parametrize("budget", [None, 8000, 2000])
+def test_value_and_gradient_off_the_graphs_are_those_of_the_risk(budget: int | None) -> None:
+    model = make()
+    model.register_parameter("unused", nn.Parameter(torch.ones(2, dtype=torch.float64)))
+    model[0].bias.requires_grad_(False)
+    risk = risk_of(model)
+    H = risk.hessian(memory_budget=budget)
+    value, gradient = H.value_and_gradient()
+    torch.testing.assert_close(value, risk.value(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient, risk.gradient(), rtol=1e-12, atol=1e-14)
+    v = vector(risk.size)
+    torch.testing.assert_close(H @ v, risk.hessian() @ v, rtol=1e-10, atol=1e-12)
+
+
 def test_a_smaller_budget_takes_smaller_pieces() -> None:
     risk = risk_of(make())
     point = risk.point()

@@ -70,7 +70,8 @@ def test_steps_and_effects_at_their_edges() -> None:
     assert verdict_of([effect_of([3.0, 3.1]), effect_of([3.0])], -1) == "does not hold"
     assert verdict_of([], 1) == "undecided"
     assert effect_of([3.0, math.nan, 3.0]).count == 2
-    assert layer_pruning.longest_plateau([0, 1, 2], [3.0, 2.0, 1.0], 0.01) in {0, 1, 2}
+    assert layer_pruning.longest_plateau([0, 1, 2], [3.0, 2.0, 1.0], 0.01) == 0
+    assert layer_pruning.longest_plateau([0, 10, 20, 1000], [3.0, 1.0, 1.0, 0.995], 0.01) == 20
 
 
 def test_a_trained_network_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,3 +65,23 @@ def test_an_optimizer_of_another_network_is_refused() -> None:
     model, other = ls.nets.mlp((2, 2)), ls.nets.mlp((2, 2))
     with pytest.raises(ls.LiftscapeError, match="trains 2 parameters that Sequential does not have"):
         ls.carry_over(torch.optim.SGD(other.parameters(), lr=0.1), model, model)
+
+
+def test_what_was_not_trained_stays_untrained_and_what_was_merged_starts_afresh() -> None:
+    model = ls.nets.mlp((3, 3, 3, 1), "tanh")
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    lifted = ls.lift(model, "2", x, 4, "elu").model
+    rule = torch.optim.SGD([*lifted[2].parameters(), *lifted[4].parameters()], lr=0.1, momentum=0.9)
+    step(lifted, rule, x, x[:, :1])
+    # The first map is not trained; the merged one has the name and the shape that it had in the model before.
+    folded = ls.fold(lifted, x).model
+    carried = ls.carry_over(rule, lifted, folded)
+    trained = {id(parameter) for group in carried.param_groups for parameter in group["params"]}
+    assert {name for name, own in folded.named_parameters() if id(own) not in trained} == {"0.weight", "0.bias"}
+    assert {id(own) for own in carried.state} == {id(own) for own in folded[4].parameters()}
+    square = nn.Sequential(nn.Linear(3, 3), nn.LeakyReLU(0.5), nn.Linear(3, 3)).to(F64)
+    rule = torch.optim.Adam(square.parameters())
+    step(square, rule, x, x)
+    other = ls.fold(square, x, at="1", how="least-squares").model
+    assert other[2].weight.shape == square[2].weight.shape
+    assert len(ls.carry_over(rule, square, other).state) == 0

@@ -10,18 +10,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.activations import kind_of
+from liftscape.linearity import AFFINE, Affine
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
 
 __all__ = ["interval_bounds"]
 
 Interval = tuple[Tensor, Tensor]
 
-_MONOTONE = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "hardtanh", "hardsigmoid", "softplus", "tanh"}
+# Softplus is not among them: where it turns linear it falls by log(1 + exp(−threshold)).
+_MONOTONE = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "hardtanh", "hardsigmoid", "tanh"}
 _MONOTONE |= {"sigmoid", "logsigmoid", "softsign", "identity", "prelu"}
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # Maps of places alone, which keep order: what they do to the lower ends and to the upper ends bounds what they do.
 _ORDERED = (nn.Flatten, nn.Unflatten, nn.Identity, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
 _ORDERED += (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-# Safe for sums of any length that fits in memory: each term of a sum errs by at most its length times eps.
+# A sum errs by at most its number of terms times eps of the sum of their sizes; four times as much is safe.
 _SLACK = 4.0
 
 
@@ -72,7 +75,9 @@ def interval_bounds(
 def _chain(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Yield the leaves of nested Sequentials in their order."""
     if type(module) is nn.Sequential:
-        for key, child in module.named_children():
+        # All of them: named_children would leave out a module that stands in two places.
+        for key, child in module._modules.items():
+            assert child is not None
             yield from _chain(child, f"{name}.{key}" if name else key)
     else:
         yield name, module
@@ -86,23 +91,25 @@ def _is_monotone(module: nn.Module) -> bool:
         kind = kind_of(module)
     except ActivationError:
         return False
-    slopes = [kind.parameters[key] for key in ("negative_slope", "weight") if key in kind.parameters]
-    return kind.name in _MONOTONE and all(bool((torch.as_tensor(slope) >= 0).all()) for slope in slopes)
+    signs = [kind.parameters[key] for key in ("negative_slope", "weight", "alpha") if key in kind.parameters]
+    return kind.name in _MONOTONE and all(bool((torch.as_tensor(sign) >= 0).all()) for sign in signs)
 
 
 def _through(name: str, module: nn.Module, box: Interval) -> Interval:
     """Return the box of what a module makes of a box."""
     low, high = box
-    if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+    # Torch's own classes only: a subclass may compute something else.
+    kind = type(module)
+    if isinstance(module, AFFINE) and kind in AFFINE:
         return _affine(module, low, high)
-    if isinstance(module, _BatchNorm) and not module.training and module.running_var is not None:
+    if isinstance(module, _BatchNorm) and kind in _NORMS and not module.training and module.running_var is not None:
         middle, radius = (low + high) / 2, (high - low) / 2
         same = _double(module)
         ends = [same(middle - radius), same(middle + radius)]
         return _widened(torch.minimum(*ends), torch.maximum(*ends), ends[0].abs() + ends[1].abs(), 8)
-    if isinstance(module, nn.Dropout) and not module.training:
+    if kind is nn.Dropout and not module.training:
         return box
-    if isinstance(module, _ORDERED) or _is_monotone(module):
+    if kind in _ORDERED or _is_monotone(module):
         same = _double(module)
         ends = same(low.clone()), same(high.clone())
         return _widened(*ends, ends[0].abs() + ends[1].abs(), 8)
@@ -112,7 +119,7 @@ def _through(name: str, module: nn.Module, box: Interval) -> Interval:
     )
 
 
-def _affine(module: "nn.Linear | nn.Conv1d | nn.Conv2d", low: Tensor, high: Tensor) -> Interval:
+def _affine(module: Affine, low: Tensor, high: Tensor) -> Interval:
     """Return the box of an affine map's outputs."""
     middle, radius = (low + high) / 2, (high - low) / 2
     map_ = _double(module)

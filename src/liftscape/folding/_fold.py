@@ -104,8 +104,9 @@ def fold(
         The folded network; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if no inputs are given for a module, or another kind of fold is asked for.
-        SiteError: if a named activation is not between two affine maps, or least squares cannot replace them.
+        LiftscapeError: if no inputs are given for a module, another kind of fold is asked for, or the box is none.
+        SiteError: if a named activation is not between two affine maps, or least squares cannot replace them, or no
+            bounds are carried through a module.
 
     Example:
         >>> import torch
@@ -124,8 +125,10 @@ def fold(
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
+    bounds = None if box is None else interval_bounds(model, *box)
     if box is not None:
-        source = ((box[0] + box[1]) / 2)[None]
+        like = next(model.parameters())
+        source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
     runs = find_runs(model, source)
@@ -140,7 +143,7 @@ def fold(
     if how == "least-squares":
         folded, rows = _by_least_squares(model, chosen, source)
     else:
-        held = _occupied_in_box(model, chosen, box) if box is not None else _occupied(model, chosen, source)
+        held = _occupied(model, chosen, source) if bounds is None else _occupied_between(model, chosen, bounds)
         folded, rows = _exactly(model, chosen, held)
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
@@ -153,9 +156,10 @@ def _occupied(model: nn.Module, runs: Sequence[Run], source: Any) -> dict[str, O
     return {own.name: own for own in piece_occupancy(model, source, free, dtype)} if free else {}
 
 
-def _occupied_in_box(model: nn.Module, runs: Sequence[Run], box: tuple[Tensor, Tensor]) -> dict[str, Occupancy]:
-    """Return which pieces hold all inputs of a box."""
-    bounds = interval_bounds(model, *box)
+def _occupied_between(
+    model: nn.Module, runs: Sequence[Run], bounds: dict[str, tuple[Tensor, Tensor]]
+) -> dict[str, Occupancy]:
+    """Return which pieces hold all that lies between bounds."""
     free = [run.activation for run in runs if run.refusal is None]
     return {name: occupancy_between(name, model.get_submodule(name), *bounds[name]) for name in free}
 
@@ -190,7 +194,7 @@ def _exactly(
 
 def _by_least_squares(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold all runs, each after those before it."""
-    folded, rows = model, []
+    folded, rows = copy_with(model, {}), []
     dtype = next(model.parameters()).dtype
     for run in runs:
         # A fold before may have replaced the run's first map, but never moved its activation.

@@ -88,7 +88,7 @@ def search_difference(
         The difference with its input.
 
     Raises:
-        LiftscapeError: if inputs are no tensors of floating-point numbers.
+        LiftscapeError: if inputs are no tensors of floating-point numbers, or there is no start or step.
 
     Example:
         >>> x = torch.linspace(0.5, 1, 9)[:, None]
@@ -96,6 +96,8 @@ def search_difference(
         >>> round(found.gap, 3), found.example.tolist()
         (0.1, [1.0])
     """
+    if starts < 1 or steps < 1:
+        raise LiftscapeError(f"starts and steps must be at least 1, but {starts} and {steps} were given.")
     low, high, scale, pool = _box(first, inputs, starts, generator)
     x, reach = pool.clone(), high - low
     # A kink of one network may hide the slope of the difference; a little noise does not stay on it.
@@ -107,7 +109,9 @@ def search_difference(
         with torch.enable_grad():
             difference = _outputs(first, x, grad=True) - _outputs(second, x, grad=True)
             each = difference.detach().flatten(1).abs().amax(dim=1)
-            (slope,) = torch.autograd.grad(difference.square().sum(), x)
+            # A network that does not see its input has no slope.
+            seen = difference.requires_grad
+            slope = torch.autograd.grad(difference.square().sum(), x)[0] if seen else torch.zeros_like(x)
         if step == 0:
             start = float(each.max())
         if float(each.max()) > best:

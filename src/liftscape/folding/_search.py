@@ -1,7 +1,8 @@
 """A search over folds: the layer that costs least for each operation saved leaves next, within a budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from torch import nn
 from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
 from liftscape.linearity import find_runs, fit_runs, replace_run
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import DataError, LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
+from liftscape.sites import copy_with
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
 
@@ -72,7 +74,7 @@ def fold_within(
     *,
     by: str = "loss",
     held_out: Any = None,
-    at: Sequence[str] | None = None,
+    at: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> FoldSearch:
     """Fold layers until a budget is met: first those that are exactly linear, then by least squares.
@@ -96,7 +98,8 @@ def fold_within(
         The network and the way to it; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if the budget is negative, or by is unknown.
+        LiftscapeError: if the budget is negative, by is unknown, or the loss is not finite.
+        DataError: if accuracy is asked for where targets are no classes.
 
     Example:
         >>> x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
@@ -104,48 +107,47 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if budget < 0 or by not in {"loss", "accuracy"}:
+    if not budget >= 0 or by not in {"loss", "accuracy"}:
         raise LiftscapeError(f"budget must be at least 0 of 'loss' or 'accuracy', but {budget} of {by!r} was given.")
+    wanted = [at] if isinstance(at, str) else at
     judge = risk if held_out is None else EmpiricalRisk(risk.model, risk.loss, held_out)
     start = _value(judge, by)
+    if not isfinite(start):
+        raise LiftscapeError(f"the {by} of the network as given is {start}, so no budget can be kept.")
     rounding = _ROUNDING * torch.finfo(risk.flatten().dtype).eps
     bound = (1 + budget + rounding) * start if by == "loss" else start - budget - rounding
-
-    def step(model: nn.Module, activation: str, how: str, r2: float) -> FoldStep:
+    steps: list[FoldStep] = []
+    best, chosen = risk.model, 0
+    for model, name, how, r2 in _way(risk, wanted):
         own = judge.with_model(model)
         value = _value(own, by)
-        return FoldStep(
-            activation,
-            how,
-            r2,
-            float(risk.with_model(model).value()),
-            value,
-            sum(parameter.numel() for parameter in model.parameters()),
-            operations(model, risk.batches),
-            value <= bound if by == "loss" else value >= bound,
-        )
-
-    models, steps = [risk.model], [step(risk.model, "", "", float("nan"))]
-    exact = fold(risk, at=at)
-    for place, name in enumerate(exact.removed):
-        models.append(fold(risk, at=exact.removed[: place + 1]).model)
-        steps.append(step(models[-1], name, "exact", 1.0))
-    total = len(find_runs(models[-1], risk.batches)) + len(exact.removed)
-    while (found := _cheapest(risk.with_model(models[-1]), at)) is not None:
-        name, r2, model = found
-        models.append(model)
-        steps.append(step(model, name, "least-squares", r2))
+        loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
+        within = value <= bound if by == "loss" else value >= bound
+        steps.append(FoldStep(name, how, r2, loss, value, size, operations(model, risk.batches), within))
+        if within and steps[-1].operations < steps[chosen].operations:
+            best, chosen = model, len(steps) - 1
         if progress is not None:
-            progress(len(steps) - 1, max(total, len(steps) - 1))
-    inside = [place for place, each in enumerate(steps) if each.within]
-    chosen = min(inside, key=lambda place: (steps[place].operations, place))
+            progress(len(steps) - 1, max(len(find_runs(risk.model, risk.batches)), len(steps) - 1))
     removed = tuple(each.activation for each in steps[1 : chosen + 1])
     reason = (
         f"{len(removed)} of {len(steps) - 1} layers leave within the budget."
         if removed or len(steps) == 1
         else f"No fold meets the budget: {by} {bound:.6g} was asked for, the nearest gives {_nearest(steps, by):.6g}."
     )
-    return FoldSearch(models[chosen], removed, tuple(steps), by, budget, reason)
+    return FoldSearch(best if removed else copy_with(best, {}), removed, tuple(steps), by, budget, reason)
+
+
+def _way(risk: EmpiricalRisk, at: Sequence[str] | None) -> Iterator[tuple[nn.Module, str, str, float]]:
+    """Yield the network as given, then with one layer less each time: the layer's name, how it left, and R²."""
+    model = risk.model
+    yield model, "", "", nan
+    exact = fold(risk, at=at).removed
+    for place, name in enumerate(exact):
+        model = fold(risk, at=exact[: place + 1]).model
+        yield model, name, "exact", 1.0
+    while (found := _cheapest(risk.with_model(model), at)) is not None:
+        name, r2, model = found
+        yield model, name, "least-squares", r2
 
 
 def _value(risk: EmpiricalRisk, by: str) -> float:
@@ -155,6 +157,11 @@ def _value(risk: EmpiricalRisk, by: str) -> float:
     right = count = 0
     with torch.no_grad():
         for output, (_, targets) in zip(risk.outputs(), risk.batches, strict=True):
+            if targets.is_floating_point() or output.ndim != 2 or targets.shape != output.shape[:1]:
+                raise DataError(
+                    f"accuracy needs outputs (n, classes) and class indices (n,), but outputs of shape "
+                    f"{tuple(output.shape)} and {targets.dtype} targets of shape {tuple(targets.shape)} were given."
+                )
             right += int((output.argmax(dim=1) == targets).sum())
             count += len(targets)
     return right / count

@@ -57,7 +57,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
     """Remove the neurons whose activation is constant on all samples: d ← d + Σ_j B_j μ_j over those with λ_j = 0.
 
     Outputs on S are kept, and on the convex hull of the features of S. One neuron of each layer stays. Beside a padded
-    convolution only neurons with μ = 0 leave, since the padding would lack their constant.
+    convolution only neurons with μ = 0 leave, since the padding would lack their constant; beside one in groups none.
 
     Source: theory 5.
 
@@ -99,10 +99,11 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
 
 def _kept(model: nn.Module, run: Run, own: Occupancy) -> Tensor:
     """Return which neurons stay."""
-    last = model.get_submodule(run.last)
+    first, last = model.get_submodule(run.first), model.get_submodule(run.last)
     dead = own.slope == 0
-    if isinstance(last, (nn.Conv1d, nn.Conv2d)):
-        if last.groups > 1:
+    if not isinstance(last, nn.Linear):
+        if first.groups != 1 or last.groups != 1:
+            # A channel that leaves would shift the others into other groups.
             dead = torch.zeros_like(dead)
         elif last.padding not in {(0,), (0, 0), "valid"}:
             dead &= own.intercept == 0

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from liftscape.folding import fold
 from liftscape.linearity import find_runs, fit_runs, layer_linearity, replace_run
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
@@ -27,6 +28,7 @@ class LayerUse(Outcome):
         dead: neurons on a piece with λ = 0.
         min_correlation: smallest |ρ| of pre- and post-activation.
         exactly_linear: whether one piece holds each neuron.
+        folds_exactly: whether it leaves without a change of the outputs, as beside a padded convolution it may not.
         r2: of the affine map that could stand in for the layer; NaN where there is none.
         loss_change: R with that map, minus R.
         parameters_saved: by that map; 0 where there is none.
@@ -38,6 +40,7 @@ class LayerUse(Outcome):
     dead: int
     min_correlation: float
     exactly_linear: bool
+    folds_exactly: bool
     r2: float
     loss_change: float
     parameters_saved: int
@@ -66,7 +69,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
         rows = layer_linearity(risk).rows
     except LiftscapeError:
         return ()
-    saved = _parameters_saved(risk)
+    saved, exact = _parameters_saved(risk), set(fold(risk).removed)
     return tuple(
         LayerUse(
             row.name,
@@ -75,6 +78,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
             row.dead,
             row.min_correlation,
             row.exactly_linear,
+            row.name in exact,
             row.r2,
             row.loss_change,
             saved.get(row.name, 0),
@@ -93,7 +97,7 @@ def advise_on_folds(rows: Sequence[LayerUse], value: float) -> str:
     Returns:
         One sentence.
     """
-    exact = [row for row in rows if row.exactly_linear and row.parameters_saved > 0]
+    exact = [row for row in rows if row.folds_exactly and row.parameters_saved > 0]
     if exact:
         names, saved = _listed(exact), sum(row.parameters_saved for row in exact)
         return f"On these data {names} can be folded away without any change of the outputs, {saved:,} parameters."

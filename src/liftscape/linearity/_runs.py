@@ -1,4 +1,4 @@
-"""Runs map · activation · map in a module tree, Linear or Conv2d, whose middle is used nowhere else."""
+"""Runs map · activation · map in a module tree, Linear or convolution, whose middle is used nowhere else."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,6 +84,9 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
         if isinstance(event.function, _BatchNorm) and (event.function.training or event.function.running_mean is None):
             return f"'{event.name}' normalises by the batch in hand; call eval() to fix its statistics"
     first, last = chain[0], chain[-1]
+    for event in (first, last):
+        if type(event.function).forward not in {kind.forward for kind in AFFINE}:
+            return f"'{event.name}' is a {type(event.function).__name__} with a forward of its own"
     parameters = [id(parameter) for event in chain for parameter in event.function.parameters()]
     uses = [
         id(parameter)

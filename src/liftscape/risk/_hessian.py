@@ -174,9 +174,13 @@ class Hessian(GraphOperator):
             A scalar and a vector (M,).
         """
         self.prepare()
-        value, gradient = torch.zeros((), dtype=self.dtype, device=self.device), torch.zeros(())
+        value = torch.zeros((), dtype=self.dtype, device=self.device)
+        gradient = torch.zeros(self.size, dtype=self.dtype, device=self.device)
         with explained(self._explain), torch.enable_grad():
-            for graph in self._kept_or_built(self._plan.keep):
+            # Read by `next` in a loop that drops a graph before the next one is built.
+            pending = self._kept_or_built(self._plan.keep)
+            while (graph := next(pending, None)) is not None:
                 assert isinstance(graph, GradientGraph)
-                value, gradient = value + graph.value, gradient.to(value) + graph.gradient()
-        return value, gradient.expand(self.size) if gradient.ndim == 0 else gradient
+                value, gradient = value + graph.value, gradient + graph.gradient()
+                del graph
+        return value, gradient

@@ -15,9 +15,9 @@ __all__ = ["carry_over"]
 def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
     """Return an optimizer of the new network that goes on where another one stands with the old network.
 
-    Parameters that both networks have, by name and shape, keep their state (momentum, moments, step count) and their
-    settings; parameters that are new start without state, in the first group. Since a lift keeps all gradients of what
-    it leaves alone, the next step of those is the step that the old network would have taken.
+    Parameters that the new network took over, by name and value, keep their state (momentum, moments, step count) and
+    their settings, or stay untrained where they were; those that are new start without state, in the first group. A
+    lift keeps all gradients of what it leaves alone, so that its next step is the one of the old network.
 
     Source: theory T4: g′ = Jᵀg, J the identity on what a lift leaves alone.
 
@@ -48,25 +48,28 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
             "that it was made for."
         )
     own = dict(new.named_parameters())
-    kept: set[str] = set()
+    taken = {name for name, parameter in old.named_parameters() if name in own and _same(parameter, own[name])}
     groups: list[dict[str, Any]] = []
     states: dict[str, Any] = {}
     for group in optimizer.param_groups:
-        chosen = []
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            if name in own and own[name].shape == parameter.shape:
-                kept.add(name)
-                chosen.append(own[name])
-                if parameter in optimizer.state:
-                    states[name] = optimizer.state[parameter]
-        groups.append({key: value for key, value in group.items() if key != "params"} | {"params": chosen})
-    fresh = [parameter for name, parameter in own.items() if name not in kept and parameter.requires_grad]
+        kept = [names[id(parameter)] for parameter in group["params"] if names[id(parameter)] in taken]
+        groups.append(
+            {key: value for key, value in group.items() if key != "params"} | {"params": [own[n] for n in kept]}
+        )
+        states |= {
+            n: optimizer.state[p] for p in group["params"] if (n := names[id(p)]) in taken and p in optimizer.state
+        }
+    fresh = [parameter for name, parameter in own.items() if name not in taken and parameter.requires_grad]
     groups[0]["params"] = [*groups[0]["params"], *fresh]
     made = type(optimizer)([group for group in groups if group["params"]], **_required(optimizer))
     for name, state in states.items():
         made.state[own[name]] = {key: _moved(value, own[name]) for key, value in state.items()}
     return made
+
+
+def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
+    """Tell whether a parameter was taken over, perhaps to another device or dtype."""
+    return old.shape == new.shape and torch.equal(old.detach().to(new), new.detach())
 
 
 def _required(optimizer: Optimizer) -> dict[str, Any]:
