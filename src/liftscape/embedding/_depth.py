@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
-from liftscape.embedding._affine import Affine, inner_map, matrix_of, pointwise_map
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
@@ -20,11 +19,19 @@ from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import Outcome
 from liftscape.risk import trainable_parameters
-from liftscape.sites import Site, copy_with, hearing_pairs, require_site, run_batches
+from liftscape.sites import (
+    AFFINE,
+    Affine,
+    Site,
+    copy_with,
+    hearing_pairs,
+    pointwise_map,
+    remade,
+    require_site,
+    run_batches,
+)
 
 __all__ = ["LiftedSite", "lift"]
-
-_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -119,10 +126,10 @@ def _lift_one(
     margin: float,
 ) -> Embedding:
     """Lift one site by one or several layers."""
-    site = require_site(model, name, inputs, _KINDS)
+    site = require_site(model, name, inputs, AFFINE)
     linear = model.get_submodule(site.name)
-    assert isinstance(linear, _KINDS)
-    weight = matrix_of(linear.weight.detach().to("cpu", torch.float64))
+    assert isinstance(linear, AFFINE)
+    weight = linear.weight.detach().to("cpu", torch.float64).flatten(1)
     widths = choose_widths(site, numerical_rank(weight), width)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
     chosen = [choose_pieces(sigma, k, numerical_rank(weight), site, pieces, linear.weight.dtype) for k in widths]
@@ -180,7 +187,7 @@ def _insert(
         scale, bias = place_on_pieces(low[i], high[i], own, margin)
         A = (scale / divisor)[:, None] * frame.P / scale_before
         c = bias - A @ constant if site.bias else None
-        block[f"A{_count(i)}"] = (pointwise_map if i else inner_map)(linear, A, c)
+        block[f"A{_count(i)}"] = pointwise_map(linear, A, c) if i else _reading(linear, A, c)
         block[f"activation{_count(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
         constant = slope * bias + intercepts[i]
         scale_before = torch.where(slope != 0, scale, 1.0)
@@ -200,7 +207,7 @@ def _extrema(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
     maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
-    every = inner_map(linear, maps, None).double()
+    every = _reading(linear, maps, None).double()
     channels = -1 if isinstance(linear, nn.Linear) else 1
     low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
     high = -low
@@ -215,6 +222,11 @@ def _extrema(
         run_batches(model, inputs)
     widths = [len(divisor) for divisor in divisors]
     return list(low.split(widths)), list(high.split(widths))
+
+
+def _reading(linear: Affine, matrix: Tensor, bias: Tensor | None) -> Affine:
+    """Return a map that reads what another reads, of a convolution patches at the same places with the same borders."""
+    return remade(linear, matrix.reshape(len(matrix), *linear.weight.shape[1:]), bias)
 
 
 def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:

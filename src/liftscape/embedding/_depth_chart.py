@@ -7,7 +7,6 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.embedding._affine import matrix_of
 from liftscape.embedding._chart import Chart, rank_of
 
 __all__ = ["DepthChart", "InsertedLayer"]
@@ -109,10 +108,10 @@ class DepthChart(Chart):
         Returns:
             The corank.
         """
-        before = [matrix_of(params[_join(layer.name, "weight")].detach()) for layer in self.layers]
+        before = [_matrix(params, layer.name).detach() for layer in self.layers]
         factors = [layer.slope.to(A) for layer, A in zip(self.layers, before, strict=True)]
         scaled = [slope[:, None] * A for slope, A in zip(factors, before, strict=True)]
-        last = matrix_of(params[_join(self.last, "weight")].detach())
+        last = _matrix(params, self.last).detach()
         m_in, m_out = scaled[0].shape[1], last.shape[0]
         row_ranks = [m_in]
         product: Tensor | None = None
@@ -130,12 +129,17 @@ class DepthChart(Chart):
 
 def _apply(params: Parameters, name: str, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Compose one more affine map onto (weight, bias)."""
-    own_weight, own_bias = matrix_of(params[_join(name, "weight")]), params.get(_join(name, "bias"))
+    own_weight, own_bias = _matrix(params, name), params.get(_join(name, "bias"))
     if weight is None:
         return own_weight, own_bias
     if own_bias is None:
         return own_weight @ weight, None
     return own_weight @ weight, own_weight @ bias + own_bias if bias is not None else own_bias
+
+
+def _matrix(params: Parameters, name: str) -> Tensor:
+    """Return the weight of a map as the matrix that acts on features, those of a convolution being patches."""
+    return params[_join(name, "weight")].flatten(1)
 
 
 def _join(module: str, parameter: str) -> str:

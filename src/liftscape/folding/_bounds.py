@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.activations import kind_of
-from liftscape.linearity import AFFINE, Affine
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
+from liftscape.sites import AFFINE, Affine
 
 __all__ = ["interval_bounds"]
 

@@ -10,7 +10,6 @@ from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._tree import follow, merge, within_one_block
 from liftscape.linearity import (
-    AFFINE,
     Occupancy,
     Run,
     absorbed,
@@ -24,7 +23,7 @@ from liftscape.linearity import (
 )
 from liftscape.outcomes import LiftscapeError, Outcome, SiteError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
+from liftscape.sites import AFFINE, copy_with
 
 __all__ = ["Fold", "FoldRow", "fold"]
 

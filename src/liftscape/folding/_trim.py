@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.folding._operations import operations
-from liftscape.linearity import AFFINE, Affine, Occupancy, Run, absorbed, find_runs, model_and_inputs, piece_occupancy
+from liftscape.linearity import Occupancy, Run, absorbed, find_runs, model_and_inputs, piece_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
+from liftscape.sites import AFFINE, copy_with, remade
 
 __all__ = ["Trim", "TrimRow", "trim"]
 
@@ -130,27 +130,11 @@ def _narrowed(model: nn.Module, run: Run, own: Occupancy, kept: Tensor) -> dict[
     if bool(constant.any()):
         bias = reached @ constant + (0 if bias is None else bias)
     own_bias = None if first.bias is None else first.bias.detach()[stay]
-    modules[run.first] = _with(first, first.weight.detach()[stay], own_bias)
-    modules[run.last] = _with(last, last.weight.detach()[:, stay], bias)
+    modules[run.first] = remade(first, first.weight.detach()[stay], own_bias)
+    modules[run.last] = remade(last, last.weight.detach()[:, stay], bias)
     activation = model.get_submodule(run.activation)
     if isinstance(activation, nn.PReLU) and activation.num_parameters > 1:
         slopes = nn.PReLU(len(stay))
         slopes.weight = nn.Parameter(activation.weight.detach()[stay])
         modules[run.activation] = slopes
     return modules
-
-
-def _with(like: Affine, weight: Tensor, bias: Tensor | None) -> Affine:
-    """Return a map of the same geometry with other weights."""
-    settings: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
-    if isinstance(like, nn.Linear):
-        made: Affine = nn.Linear(weight.shape[1], len(weight), **settings)
-    else:
-        kind = nn.Conv1d if isinstance(like, nn.Conv1d) else nn.Conv2d
-        keys = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-        geometry = {key: getattr(like, key) for key in keys}
-        made = kind(weight.shape[1] * like.groups, len(weight), **geometry, **settings)
-    made.weight = nn.Parameter(weight.clone())
-    if bias is not None:
-        made.bias = nn.Parameter(bias.to(weight.dtype))
-    return made

@@ -1,7 +1,7 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
-from liftscape.linearity._maps import AFFINE, Affine, absorbed, composition
+from liftscape.linearity._maps import absorbed, composition
 from liftscape.linearity._occupancy import (
     Occupancy,
     activation_modules,
@@ -13,8 +13,6 @@ from liftscape.linearity._runs import Run, find_runs
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
 __all__ = [
-    "AFFINE",
-    "Affine",
     "AffineFit",
     "LinearityRow",
     "LinearityTable",

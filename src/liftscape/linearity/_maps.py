@@ -1,17 +1,14 @@
 """Two affine maps as one: the map that may stand in for both, what it reads, and their composition."""
 
-import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["AFFINE", "Affine", "absorbed", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
+from liftscape.sites import Affine, remade
 
-AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d)
-Affine = nn.Linear | nn.Conv1d | nn.Conv2d
+__all__ = ["absorbed", "composition", "made_from", "rows_read", "rows_written", "stand_in"]
 
 
 def stand_in(first: nn.Module, last: nn.Module) -> "nn.Linear | nn.Conv2d | str":
@@ -72,8 +69,8 @@ def composition(
     slope, intercept = slope.to(A.device), intercept.to(A.device)
     constant = intercept if first.bias is None else slope * first.bias.detach().double() + intercept
     keeps_bias = first.bias is not None or last.bias is not None or bool(intercept.any())
+    like: Affine = first
     if isinstance(first, nn.Linear) and isinstance(last, nn.Linear):
-        merged = nn.Linear(first.in_features, last.out_features, bias=keeps_bias, device="meta")
         weight, reached = B @ (slope[:, None] * A), B
     elif (
         not isinstance(first, nn.Linear)
@@ -81,9 +78,6 @@ def composition(
         and type(first) is type(last)
         and _is_pointwise(first, last)
     ):
-        merged = copy.deepcopy(first)
-        merged.out_channels = len(B)
-        merged.bias = None
         reached = B.flatten(1)
         weight = (reached @ (slope[:, None] * A.flatten(1))).reshape(len(B), *A.shape[1:])
     elif isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d):
@@ -93,16 +87,14 @@ def composition(
         if _padding(last) != (0, 0) and (not plain_first or bool(constant.any())):
             return "the zeros with which the second convolution pads its input make a composition wrong at the borders"
         padding = _padding(first) if _padding(last) == (0, 0) else _padding(last)
-        merged = _convolution(first, last, _composed_kernel(first, last), padding, keeps_bias)
+        like = _convolution(first, last, _composed_kernel(first, last), padding, keeps_bias)
+        like = like.to_empty(device=A.device).to(first.weight.dtype)
         weight = functional.conv_transpose2d(B, slope[:, None, None, None] * A, stride=first.stride)
         reached = B.sum(dim=(2, 3))
     else:
         return "these two maps are not composed to one"
-    merged.weight = nn.Parameter(weight.to(first.weight.dtype))
-    if keeps_bias:
-        bias = reached @ constant + (0 if last.bias is None else last.bias.detach().double())
-        merged.bias = nn.Parameter(bias.to(first.weight.dtype))
-    return merged
+    bias = reached @ constant + (0 if last.bias is None else last.bias.detach().double())
+    return remade(like, weight, bias if keeps_bias else None)
 
 
 def absorbed(first: Affine, norm: nn.Module) -> Affine:
@@ -126,10 +118,8 @@ def absorbed(first: Affine, norm: nn.Module) -> Affine:
     if norm.affine:
         scale, shift = scale * norm.weight.detach().double(), norm.bias.detach().double()
     own = 0 if first.bias is None else first.bias.detach().double()
-    merged = copy.deepcopy(first)
-    merged.weight = nn.Parameter((scale.reshape(-1, *[1] * (weight.ndim - 1)) * weight).to(first.weight.dtype))
-    merged.bias = nn.Parameter((scale * (own - norm.running_mean.double()) + shift).to(first.weight.dtype))
-    return merged
+    scaled = scale.reshape(-1, *[1] * (weight.ndim - 1)) * weight
+    return remade(first, scaled, scale * (own - norm.running_mean.double()) + shift)
 
 
 def rows_read(map_: nn.Module, h: Tensor) -> Float[Tensor, "rows d"]:

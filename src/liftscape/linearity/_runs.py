@@ -6,9 +6,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from liftscape.linearity._maps import AFFINE
 from liftscape.linearity._occupancy import activation_modules
-from liftscape.sites import Event, Trace, first_batch, trace_call
+from liftscape.sites import AFFINE, Event, Trace, first_batch, trace_call
 
 __all__ = ["Run", "find_runs"]
 

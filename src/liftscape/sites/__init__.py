@@ -1,5 +1,6 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
+from liftscape.sites._affine import AFFINE, Affine, pointwise_map, remade
 from liftscape.sites._features import (
     first_batch,
     hearing_pairs,
@@ -14,6 +15,8 @@ from liftscape.sites._replace import copy_with
 from liftscape.sites._trace import Event, Trace, trace_call
 
 __all__ = [
+    "AFFINE",
+    "Affine",
     "Event",
     "Site",
     "Trace",
@@ -23,6 +26,8 @@ __all__ = [
     "hearing_neurons",
     "hearing_pairs",
     "iterate_inputs",
+    "pointwise_map",
+    "remade",
     "require_site",
     "run_batches",
     "stream_features",

@@ -9,12 +9,11 @@ from torch.nn.utils import parametrize
 
 from liftscape.outcomes import Outcome, SiteError
 from liftscape.risk import check_batch_statistics, check_deterministic
+from liftscape.sites._affine import AFFINE, Affine
 from liftscape.sites._features import first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
 
 __all__ = ["Site", "find_sites", "require_site"]
-
-_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
     """
     trace = trace_call(model, first_batch(inputs))
     return tuple(
-        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, _KINDS)
+        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, AFFINE)
     )
 
 
@@ -117,7 +116,7 @@ def _check_function(model: nn.Module, inputs: Any) -> None:
         check_batch_statistics(model, 1 if next(batches, None) is None else 2)
 
 
-def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv1d | nn.Conv2d", trace: Trace) -> Site:
+def _site(model: nn.Module, name: str, module: Affine, trace: Trace) -> Site:
     """Describe one affine map."""
     calls = [event for event in trace.events if event.function is module]
     source = trace.maker(calls[0].reads[0]) if calls else None
@@ -141,7 +140,7 @@ def _site(model: nn.Module, name: str, module: "nn.Linear | nn.Conv1d | nn.Conv2
     )
 
 
-def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv1d | nn.Conv2d", trace: Trace, calls: int) -> str | None:
+def _refusal(model: nn.Module, module: Affine, trace: Trace, calls: int) -> str | None:
     """Say which hypothesis of the lifting fails, if one does."""
     for key in ("weight", "bias"):
         if parametrize.is_parametrized(module, key) or key not in module._parameters:
@@ -179,7 +178,7 @@ def _refusal(model: nn.Module, module: "nn.Linear | nn.Conv1d | nn.Conv2d", trac
 
 def _plain(module: nn.Module) -> type[nn.Module]:
     """Return torch's own class of an affine map."""
-    return next(kind for kind in _KINDS if isinstance(module, kind))
+    return next(kind for kind in AFFINE if isinstance(module, kind))
 
 
 def _tied_to(model: nn.Module, module: nn.Module) -> str | None:
