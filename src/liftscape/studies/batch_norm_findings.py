@@ -16,8 +16,9 @@ from liftscape.studies.batch_norm_charts import (
     start_chart,
 )
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
+from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
 from liftscape.studies.findings import Claim, Findings, Table
+from liftscape.studies.trainings import capped_steps, held_share
 
 __all__ = ["summarise"]
 
@@ -97,35 +98,24 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
     )
 
 
-def _held(row: Row) -> float:
-    """Return the share of neurons on one piece, averaged over layers and records."""
-    return fmean(fmean(layers) for layers in row["held"])
-
-
 def _held_change(runs: Sequence[Row], network: str, name: str, one: str = "norm", other: str = "plain") -> Effect:
     """Return by how much that share differs between two variants, seed by seed."""
     pairs = zip(runs_of(runs, network, name, one), runs_of(runs, network, name, other), strict=True)
-    return effect_of([_held(a) - _held(b) for a, b in pairs])
-
-
-def _steps(config: Settings, row: Row, level: float) -> float:
-    """Return the steps to a loss, those of the whole training where it is never reached."""
-    losses = list(map(as_number, row["losses"]))
-    return max(1.0, min(float(config.steps), steps_to(level, row["steps"], losses)))
+    return effect_of([held_share(a) - held_share(b) for a, b in pairs])
 
 
 def _speed(config: Settings, runs: Sequence[Row], network: str, name: str) -> Effect:
     """Return log₂ of the ratio of steps with and without, averaged over the levels, seed by seed."""
     pairs = zip(runs_of(runs, network, name, "norm"), runs_of(runs, network, name, "plain"), strict=True)
-    ratio = lambda a, b, level: log2(_steps(config, a, level) / _steps(config, b, level))
+    ratio = lambda a, b, level: log2(capped_steps(a, level, config.steps) / capped_steps(b, level, config.steps))
     return effect_of([fmean(ratio(a, b, level) for level in config.levels) for a, b in pairs])
 
 
 def _way(config: Settings, row: Row) -> float:
     """Return the steps from the shallow network's loss to the target, a whole training's where it is not reached."""
-    reached = _steps(config, row, config.target * row["shallow_loss"])
+    reached = capped_steps(row, config.target * row["shallow_loss"], config.steps)
     # The starts on the manifold have the shallow loss at once, up to the noise of their batches.
-    before = _steps(config, row, row["shallow_loss"]) if row["variant"].startswith("off") else 0.0
+    before = capped_steps(row, row["shallow_loss"], config.steps) if row["variant"].startswith("off") else 0.0
     return max(1.0, reached - before) if reached < config.steps else float(config.steps)
 
 
@@ -175,14 +165,14 @@ def _trainings(config: Settings, runs: Sequence[Row]) -> Table:
     for network, name, variant in product(config.networks, config.data, VARIANTS):
         own = runs_of(runs, network, name, variant)
         steps = {
-            f"steps to {level:g}": effect_of([_steps(config, row, level) for row in own]).text(0)
+            f"steps to {level:g}": effect_of([capped_steps(row, level, config.steps) for row in own]).text(0)
             for level in config.levels
         }
         rows.append({
             "network": network,
             "data": name,
             "variant": variant,
-            "neurons on one piece, mean over training": effect_of([_held(row) for row in own]).text(),
+            "neurons on one piece, mean over training": effect_of([held_share(row) for row in own]).text(),
             "at the start": effect_of([fmean(row["held"][0]) for row in own]).text(),
             "at the end": effect_of([fmean(row["held"][-1]) for row in own]).text(),
             "final loss": effect_of([as_number(row["losses"][-1]) for row in own]).text(4),

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log2, log10
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from liftscape.studies.data_size_settings import Settings
-from liftscape.studies.effects import Effect, as_number, effect_of, steps_to, verdict_of
+from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
+from liftscape.studies.trainings import capped_steps, held_share, loss_chart, seed_curves
 
 __all__ = ["MODES", "summarise"]
 
@@ -37,7 +38,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             "More data leaves fewer neurons linear on all of it during training.",
             f"a smaller share of neurons on one piece with {most:,} samples than with {least:,}",
             f"share at {most:,} − share at {least:,}",
-            {mode: _change(config, runs, mode, _held) for mode in free},
+            {mode: _change(config, runs, mode, held_share) for mode in free},
         ),
         _judge(
             "With more data training takes fewer steps to the same training loss.",
@@ -45,7 +46,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
             f"log₂ of steps at {most:,} / steps at {least:,}",
             {
                 f"{mode} to {level:g}": _change(
-                    config, runs, mode, lambda row, level=level: log2(_steps(config, row, level))
+                    config, runs, mode, lambda row, level=level: log2(capped_steps(row, level, config.steps))
                 )
                 for mode in free
                 for level in config.levels
@@ -73,7 +74,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
                 "linear",
                 "Linearised neurons",
                 "share of neurons on one affine piece, mean over training and layers",
-                _held,
+                held_share,
             ),
             _by_size(
                 config,
@@ -81,7 +82,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
                 "steps",
                 f"Steps to a loss of {config.levels[-1]:g}",
                 f"gradient steps ({config.steps} where never)",
-                lambda row: _steps(config, row, config.levels[-1]),
+                lambda row: capped_steps(row, config.levels[-1], config.steps),
                 MODES[:2],
             ),
             *(_losses(config, runs, mode) for mode in MODES),
@@ -94,20 +95,9 @@ def _of(runs: Sequence[Row], mode: str, n: int) -> list[Row]:
     return [row for row in runs if row["mode"] == mode and row["n"] == n]
 
 
-def _held(row: Row) -> float:
-    """Return the share of neurons on one piece, averaged over layers and records."""
-    return fmean(fmean(layers) for layers in row["held"])
-
-
-def _steps(config: Settings, row: Row, level: float) -> float:
-    """Return the steps to a loss, those of the whole training where it is never reached."""
-    losses = list(map(as_number, row["losses"]))
-    return max(1.0, min(float(config.steps), steps_to(level, row["steps"], losses)))
-
-
 def _leaving(config: Settings, row: Row) -> float:
     """Return the steps from the start on the manifold to the target."""
-    return _steps(config, row, config.target * row["losses"][0])
+    return capped_steps(row, config.target * row["losses"][0], config.steps)
 
 
 def _change(config: Settings, runs: Sequence[Row], mode: str, value: Callable[[Row], float]) -> Effect:
@@ -168,10 +158,10 @@ def _training_table(config: Settings, runs: Sequence[Row]) -> Table:
             rows.append({
                 "training": mode,
                 "n": n,
-                "neurons on one piece, mean": effect_of([_held(row) for row in own]).text(),
+                "neurons on one piece, mean": effect_of([held_share(row) for row in own]).text(),
                 "at the end": effect_of([fmean(row["held"][-1]) for row in own]).text(),
                 **{
-                    f"steps to {level:g}": effect_of([_steps(config, row, level) for row in own]).text(0)
+                    f"steps to {level:g}": effect_of([capped_steps(row, level, config.steps) for row in own]).text(0)
                     for level in config.levels
                 },
                 f"steps to {config.target:g} of the start": effect_of([_leaving(config, row) for row in own]).text(0),
@@ -228,19 +218,5 @@ def _by_size(
 
 def _losses(config: Settings, runs: Sequence[Row], mode: str) -> Chart:
     """Draw the losses of one kind of training, a colour for each size."""
-    series = []
-    for group, n in enumerate(config.sizes):
-        own = _of(runs, mode, n)
-        x = tuple(step + 1.0 for step in own[0]["steps"])
-        curves = [list(map(as_number, row["losses"])) for row in own]
-        series += [Series("", x, tuple(curve), "faint", group) for curve in curves]
-        series.append(Series(f"n = {n:,}", x, tuple(map(median, zip(*curves, strict=True))), "bold", group))
-    return Chart(
-        f"loss-{mode.replace(' ', '-')}",
-        f"Training loss: {mode}",
-        "gradient step + 1",
-        "training loss (cross-entropy)",
-        tuple(series),
-        "Faint: seeds; bold: their median.",
-        log_x=True,
-    )
+    curves = seed_curves({f"n = {n:,}": _of(runs, mode, n) for n in config.sizes})
+    return loss_chart(f"loss-{mode.replace(' ', '-')}", f"Training loss: {mode}", curves)

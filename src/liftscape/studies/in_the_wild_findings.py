@@ -1,13 +1,14 @@
 """What the in-the-wild study found, as claims, tables and heat maps."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
-from liftscape.studies.effects import as_number, effect_of, verdict_of
-from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Series, Table, Verdict
+from liftscape.studies.effects import effect_of, verdict_of
+from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Table, Verdict
 from liftscape.studies.in_the_wild_settings import Settings
 from liftscape.studies.layer_maps import layer_map
+from liftscape.studies.trainings import loss_chart, seed_curves
 
 __all__ = ["TRAINED", "summarise"]
 
@@ -43,7 +44,7 @@ def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:
         config.seeds,
         (_changes(own), _exactly_linear(own, trained), *(() if trained is None else (_foldable(trained),))),
         tuple(tables),
-        tuple(chart for name, runs in own.items() for chart in (_loss(name, runs), *_maps(name, runs))),
+        tuple(chart for name, runs in own.items() for chart in (_losses(name, runs), *_maps(name, runs))),
     )
 
 
@@ -164,20 +165,9 @@ def _folded(row: Row) -> Table:
     return Table("folded", title, rows)
 
 
-def _loss(name: str, runs: Sequence[Row]) -> Chart:
+def _losses(name: str, runs: Sequence[Row]) -> Chart:
     """Draw the losses."""
-    x = tuple(step + 1.0 for step in runs[0]["steps"])
-    series = [Series("", x, tuple(map(as_number, row["losses"])), "faint", 0) for row in runs]
-    middle = tuple(map(median, zip(*(map(as_number, row["losses"]) for row in runs), strict=True)))
-    return Chart(
-        f"{_key(name)}-loss",
-        f"{name}: loss",
-        "gradient step + 1",
-        "training loss (cross-entropy)",
-        (*series, Series("median", x, middle, "bold", 0)),
-        "Faint: seeds; bold: their median.",
-        log_x=True,
-    )
+    return loss_chart(f"{_key(name)}-loss", f"{name}: loss", seed_curves({"median": runs}))
 
 
 def _maps(name: str, runs: Sequence[Row]) -> list[HeatMap]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 from liftscape.studies.layer_pruning_settings import Settings
+from liftscape.studies.trainings import loss_chart, seed_curves
 
 __all__ = ["STATES", "summarise"]
 
@@ -155,23 +156,14 @@ def _linearity(runs: Sequence[Row]) -> Table:
 def _loss_chart(config: Settings, runs: Sequence[Row], network: str) -> Chart:
     """Draw the losses with the places where layers were folded."""
     own = _own(runs, network)
-    x = tuple(step + 1.0 for step in own[0]["steps"])
-    series = [Series("", x, tuple(row["losses"]), "faint", 0) for row in own]
-    series.append(Series("median", x, tuple(map(median, zip(*(row["losses"] for row in own), strict=True))), "bold", 0))
+    series = list(seed_curves({"median": own}))
     for group, state in enumerate(STATES, start=1):
         steps = [row["taken_at"][state] for row in own]
-        values = [row["losses"][row["steps"].index(step)] for row, step in zip(own, steps, strict=True)]
+        values = [as_number(row["losses"][row["steps"].index(step)]) for row, step in zip(own, steps, strict=True)]
         series.append(Series(f"folded: {state}", tuple(step + 1.0 for step in steps), tuple(values), "points", group))
-    return Chart(
-        f"{network}-loss",
-        f"{network} of {config.depth} layers: where layers were folded",
-        "gradient step + 1",
-        "training loss (cross-entropy)",
-        tuple(series),
-        f"The plateau is the longest stretch of log steps over which the loss falls by at most {config.flat:.0%}. "
-        "Faint: seeds; bold: their median.",
-        log_x=True,
-    )
+    caption = f"The plateau is the longest stretch of log steps over which the loss falls by at most {config.flat:.0%}."
+    title = f"{network} of {config.depth} layers: where layers were folded"
+    return loss_chart(f"{network}-loss", title, series, caption)
 
 
 def _accuracy_chart(config: Settings, runs: Sequence[Row], network: str, state: str) -> Chart:
