@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import liftscape as ls
+from benchmarks.micro import ensembles, orthogonalising
 from benchmarks.work import build
-from liftscape.curvature._basis import Basis
 
 __all__ = ["measure"]
 
@@ -62,54 +62,22 @@ def _products(name: str, device: torch.device) -> dict[str, float]:
     found["rebuilt/gradient"] = _seconds(lambda: risk.hessian() @ v, device) / gradient
     block = torch.randn(kept.size, 8, generator=torch.Generator().manual_seed(2)).to(device)
     found["block of 8/gradient, a vector"] = _seconds(lambda: kept @ block, device) / gradient / 8
-    found["density, 100 steps"] = _seconds(
-        lambda: ls.curvature.spectral_density(kept, steps=100 if name == "digits-mlp" else 20, probes=1), device, 2
-    )
+    steps = 100 if name == "digits-mlp" else 20
+    density = lambda: ls.curvature.spectral_density(kept, steps=steps, probes=1)
+    found[f"density, {steps} steps"] = _seconds(density, device, 2)
     return found
 
 
 def _reorthogonalise(device: torch.device) -> dict[str, float]:
-    """Return the cost of taking 30 vectors of 11.2 M entries out of a further one, to that of a loop over them."""
-    size, count = 11_173_962, 30
-    generator = torch.Generator().manual_seed(0)
-    basis = Basis(count + 1, size, torch.float32, device)
-    for _ in range(count):
-        basis.append(torch.randn(1, size, generator=generator).to(device))
-    w = torch.randn(1, size, generator=generator).to(device)
-    vectors = [row.clone() for row in basis.rows]
-
-    def ours() -> None:
-        basis.append(w)
-        basis.count = count
-
-    def loop() -> Tensor:
-        rest = w[0].clone()
-        for q in vectors:
-            rest.sub_(q * torch.dot(q, rest))
-        return rest / rest.norm()
-
-    mine, theirs = _seconds(ours, device), _seconds(loop, device)
-    return {"ours": mine, "loop": theirs, "ratio": mine / theirs}
+    """Return the seconds of taking 30 vectors of 11.2 M entries out of a further one, and those of a loop."""
+    seconds = {name: _seconds(function, device) for name, function in orthogonalising(device).items()}
+    return seconds | {"ratio": seconds["ours"] / seconds["loop"]}
 
 
 def _ensemble(device: torch.device) -> dict[str, float]:
-    """Return network steps a second of 256 networks 1-50-50-1 at once, and of an ordinary loop."""
-    x = torch.linspace(-1, 1, 32, device=device)[:, None]
-    y = torch.sin(3 * x)
-    make = lambda: ls.nets.mlp((1, 50, 50, 1), "tanh", dtype=torch.float32).to(device)
-
-    def ours() -> None:
-        ls.train_ensemble(make, (x, y), "mse", starts=256, steps=200, learning_rate=0.01, optimizer="adam", record=[0])
-
-    def loop() -> None:
-        model = make()
-        rule = torch.optim.Adam(model.parameters(), lr=0.01)
-        for _ in range(200):
-            rule.zero_grad()
-            nn.functional.mse_loss(model(x), y).backward()
-            rule.step()
-
-    mine, theirs = 256 * 200 / _seconds(ours, device, 3), 200 / _seconds(loop, device, 3)
+    """Return network steps a second of 256 networks at once, and of an ordinary loop."""
+    steps, functions = 200, ensembles(device, steps=200, looped=1)
+    mine, theirs = 256 * steps / _seconds(functions["ours"], device, 3), steps / _seconds(functions["loop"], device, 3)
     return {"ours": mine, "loop": theirs, "ratio": mine / theirs}
 
 

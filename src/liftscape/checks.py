@@ -173,6 +173,9 @@ def check_fold(
     Returns:
         The table.
 
+    Raises:
+        LiftscapeError: if there are no inputs, or those to be searched are no tensors of floating-point numbers.
+
     Example:
         >>> from liftscape.folding import fold
         >>> net, x = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1)).double(), torch.randn(9, 2)

@@ -44,7 +44,7 @@ def fold(
     Writes the shallower network to a folder.
     """
     from liftscape.cli._load import load
-    from liftscape.cli._network import output_gap, save_network
+    from liftscape.cli._network import relative_gap, save_network
     from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
     share = None if budget is None else _share(budget)
@@ -57,7 +57,7 @@ def fold(
             folded = remove_layers(given.model, given.data, at=at)
         else:
             folded = _search(given, share, by, loss, held_out, at, advance)
-        gap = output_gap(given.model, folded.model, given.data)
+        gap = relative_gap(given.model, folded.model, given.data)
     save_network(given.base, folded.model, out, force)
     with interrupted_as(f"{out} was written"):
         if json:

@@ -36,7 +36,7 @@ def lift(
     Writes the deeper network to a folder; `liftscape fold MODEL --recipe FOLDER` takes it back.
     """
     from liftscape.cli._load import load
-    from liftscape.cli._network import output_gap, save_network
+    from liftscape.cli._network import relative_gap, save_network
     from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
 
     with user_output_aside(), progress("lifting"):
@@ -53,7 +53,7 @@ def lift(
             activation=activation,
             generator=torch.Generator().manual_seed(seed),
         )
-        gap = output_gap(given.model, embedding.model, given.data)
+        gap = relative_gap(given.model, embedding.model, given.data)
     save_network(given.base, embedding.model, out, force)
     result = _describe(embedding) | {"output_gap": gap, "seed": seed, "dtype": dtype, "folder": str(out)}
     with interrupted_as(f"{out} was written"):

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from liftscape.cli._print import interrupted_as
-from liftscape.embedding._saved import save_embedded
-from liftscape.risk import Batches, call_model, output_tensor, trainable_parameters
+from liftscape.embedding import save_embedded
+from liftscape.folding import output_gap
+from liftscape.risk import Batches
 
-__all__ = ["output_gap", "save_network"]
+__all__ = ["relative_gap", "save_network"]
 
 
-def output_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
+def relative_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
     """Return the largest difference of two networks' outputs on the data, relative to the first's largest output.
 
     Args:
@@ -23,14 +23,7 @@ def output_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
     Returns:
         max |f₁ − f₂| / max |f₁| over all samples and outputs.
     """
-    gap = largest = 0.0
-    with torch.no_grad():
-        for inputs, _ in data:
-            ours, theirs = (
-                output_tensor(call_model(net, trainable_parameters(net), inputs)) for net in (first, second)
-            )
-            gap = max(gap, float((ours - theirs).abs().max()))
-            largest = max(largest, float(ours.abs().max()))
+    gap, largest = output_gap(first, second, data)
     return gap / largest if largest else gap
 
 

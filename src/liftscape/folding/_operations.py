@@ -27,7 +27,7 @@ def operations(model: nn.Module, inputs: Any) -> int:
         inputs: a tensor, (inputs, targets), or a re-iterable of batches; the first batch is used.
 
     Returns:
-        The count; maps that are no modules are left out.
+        The count; maps that are no modules, and transposed convolutions, are left out.
 
     Example:
         >>> operations(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.zeros(5, 3))

@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from liftscape.inspection import Inspection
+from liftscape.inspection import Inspection, LayerUse
 from liftscape.report._captions import power_of_ten
 from liftscape.report._layers import draw_extremes, draw_gains, draw_traces
 from liftscape.report._page import render_page, write_report
@@ -13,6 +13,9 @@ from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
 
 __all__ = ["layer_rows", "reading_rows", "use_rows", "write_inspection_report"]
+
+# R² of an affine map that explains all but rounding.
+_ROUNDING = 1e-12
 
 
 def write_inspection_report(
@@ -95,6 +98,8 @@ def use_rows(inspection: Inspection) -> list[dict[str, Any]]:
             "neurons": row.neurons,
             "on one affine piece": f"{row.occupancy:.1%}",
             "dead": row.dead,
+            "linear": _linear_on(row),
+            "folds exactly": "yes" if row.folds_exactly else "no",
             "least |ρ|": f"{row.min_correlation:.3f}" if isfinite(row.min_correlation) else "",
             "R² of one map instead": f"{row.r2:.4f}" if isfinite(row.r2) else "",
             "change of R": power_of_ten(row.loss_change, 2) if isfinite(row.loss_change) else "",
@@ -102,6 +107,13 @@ def use_rows(inspection: Inspection) -> list[dict[str, Any]]:
         }
         for row in inspection.uses
     ]
+
+
+def _linear_on(row: LayerUse) -> str:
+    """Say where a layer is linear: by its pieces on the hull of its features, or by its affine map on the samples."""
+    if row.exactly_linear:
+        return "on the hull"
+    return "on the data" if row.r2 >= 1 - _ROUNDING else "no"
 
 
 def _with_bound(value: float, bound: float) -> str:
