@@ -98,3 +98,15 @@ def test_pieces_and_maps_are_measured_in_one_pass() -> None:
     assert len(ls.layer_linearity(network(nn.Tanh()), data).rows) == 2
     # Beside the one pass only the first batch is looked at, to see what calls what.
     assert data.passes == 2
+
+
+def test_an_activation_that_is_never_called_has_no_row_and_hides_no_other():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.spare, self.last = nn.Linear(2, 3), nn.ReLU(), nn.ReLU(), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.last(self.act(self.first(x)))
+
+    assert [row.name for row in ls.layer_linearity(Unused(), torch.randn(5, 2)).rows] == ["act"]

@@ -15,6 +15,9 @@ from liftscape.sites import hearing_neurons, run_batches
 
 __all__ = ["Occupancy", "activation_modules", "occupancy_between", "piece_occupancy", "watching_pieces"]
 
+# Functions that are more often arithmetic than activations.
+_ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
+
 
 @dataclass(frozen=True)
 class Occupancy:
@@ -129,10 +132,6 @@ def watching_pieces(
 
     with hearing_neurons(model, modules, receive, _has_pieces if names is None else None):
         yield result
-
-
-# Functions that are more often arithmetic than activations.
-_ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
 
 
 def _has_pieces(function: Any) -> bool:
