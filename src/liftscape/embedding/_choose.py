@@ -13,12 +13,18 @@ from liftscape.sites import Site, first_batch, trace_call
 __all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"]
 
 
-def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None) -> list[int]:
-    """Return the widths of the inserted layers, or raise if one is below the rank of W."""
-    widths = [rank + 1] if width is None else [width] if isinstance(width, int) else list(width)
-    if not widths or min(widths) < max(rank, 1):
+def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None, groups: int = 1) -> list[int]:
+    """Return the widths of the inserted layers, or raise if one is below the rank of W, the largest of any group."""
+    widths = [groups * (rank + 1)] if width is None else [width] if isinstance(width, int) else list(width)
+    if any(each % groups for each in widths):
         raise EmbeddingError(
-            f"a layer in front of '{site.name}' needs at least rank W = {max(rank, 1)} neurons (W is "
+            f"a layer in front of '{site.name}' has its neurons in {groups} groups of one size, but width {width} was "
+            f"given; choose a multiple of {groups}."
+        )
+    if not widths or min(widths) < groups * max(rank, 1):
+        every = "rank W" if groups == 1 else f"{groups} groups times the largest rank of a group"
+        raise EmbeddingError(
+            f"a layer in front of '{site.name}' needs at least {every} = {groups * max(rank, 1)} neurons (W is "
             f"{site.out_features} × {site.in_features}), but width {width} was given."
         )
     return widths
@@ -56,9 +62,14 @@ def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
 
 
 def choose_pieces(
-    sigma: nn.Module, width: int, rank: int, site: Site, pieces: Sequence[int] | None, dtype: torch.dtype
+    sigma: nn.Module,
+    width: int,
+    ranks: Sequence[int],
+    site: Site,
+    pieces: Sequence[int] | None,
+    dtype: torch.dtype,
 ) -> list[AffinePiece]:
-    """Return one piece for each neuron: those asked for, else the alive exact pieces in turn, else the alive tail."""
+    """Return one piece for each neuron: those asked for, else the alive exact ones in turn; `ranks` has one a group."""
     per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
     if pieces is None:
         alive = [[piece for piece in own if piece.alive] for own in per_neuron]
@@ -88,12 +99,15 @@ def choose_pieces(
             raise EmbeddingError(
                 f"'{site.name}' has no bias, so only pieces through 0 keep criticality; choose others."
             )
-    living = sum(piece.alive for piece in chosen)
-    if living < rank:
-        raise EmbeddingError(
-            f"a layer in front of '{site.name}' needs at least rank W = {rank} neurons on pieces with a slope other "
-            f"than 0, but {living} of {width} are; widen it or choose other pieces."
-        )
+    size = width // len(ranks)
+    for group, rank in enumerate(ranks):
+        living = sum(piece.alive for piece in chosen[group * size : (group + 1) * size])
+        if living < rank:
+            own = "" if len(ranks) == 1 else f" in group {group}"
+            raise EmbeddingError(
+                f"a layer in front of '{site.name}' needs at least rank W = {rank} neurons{own} on pieces with a slope "
+                f"other than 0, but {living} of {size} are; widen it or choose other pieces."
+            )
     return chosen
 
 

@@ -1,35 +1,25 @@
 """Critical lifting in depth: inserting linearized layers in front of affine maps."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
-from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
+from liftscape.embedding._draw import numerical_rank
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._insert import insert, layer_suffix, lines_of
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import Outcome
 from liftscape.risk import trainable_parameters
-from liftscape.sites import (
-    AFFINE,
-    Affine,
-    Site,
-    copy_with,
-    hearing_pairs,
-    pointwise_map,
-    remade,
-    require_site,
-    run_batches,
-)
+from liftscape.sites import AFFINE, copy_with, groups_of, require_site
 
 __all__ = ["LiftedSite", "lift"]
 
@@ -41,8 +31,8 @@ class LiftedSite(Outcome):
     Attributes:
         name: the map's name in the smaller network.
         widths: neurons of each inserted layer.
-        rank: rank of W.
-        singular_values: of W.
+        rank: rank of W, of a convolution in groups the sum of the groups' ranks.
+        singular_values: of W, those of all groups together.
         pieces: of each inserted layer, neuron by neuron.
         margin: smallest distance of a pre-activation to an end of its piece, on the data.
         bound: largest deviation of σ from its line; 0.0 for exact pieces.
@@ -71,15 +61,17 @@ def lift(
 
     z = B u + d with BΛA = W and B(Λc + μ) + d = b, where every inserted neuron stays on one affine piece
     σ(t) = λt + μ for all samples of S. If ∇R_S(θ) = 0 then ∇R_S(θ′) = 0, and H′ = JᵀHJ. Of a convolution A takes the
-    kernel with all its options, so that borders stay exact, and B is 1 × 1; the samples of h are then its patches.
+    kernel with all its options, so that borders stay exact, and B is 1 × 1 in the same groups; the samples of h are
+    then its patches, and the least width of a group is the rank of its kernel matrix.
 
     Source: Bai et al. 2022 (arXiv 2205.13283), critical lifting; theory 3 and T1–T4.
 
     Args:
         model: any module, or an embedding to be lifted further; it is left as it was.
-        at: name of a Linear, or a Conv1d or Conv2d without groups, or several names.
+        at: name of a Linear, Conv1d or Conv2d, or several names.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches; read once for each site.
-        width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None.
+        width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None. In
+            front of a convolution in groups a multiple of them, when None their number times the largest rank + 1.
         activation: module, class or name; when None that which follows the site, or precedes it, or ReLU. Without an
             alive affine piece, the affine tail is used, with its bound as evidence.
         generator: source of randomness, on the CPU; seed 0 when None.
@@ -129,22 +121,27 @@ def _lift_one(
     site = require_site(model, name, inputs, AFFINE)
     linear = model.get_submodule(site.name)
     assert isinstance(linear, AFFINE)
-    weight = linear.weight.detach().to("cpu", torch.float64).flatten(1)
-    widths = choose_widths(site, numerical_rank(weight), width)
+    groups = groups_of(linear)
+    weight = linear.weight.detach().to("cpu", torch.float64).reshape(groups, -1, site.in_features)
+    ranks = [numerical_rank(own) for own in weight]
+    widths = choose_widths(site, max(ranks), width, groups)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
-    chosen = [choose_pieces(sigma, k, numerical_rank(weight), site, pieces, linear.weight.dtype) for k in widths]
-    drawn = lambda source: _insert(model, site, linear, weight, inputs, sigma, chosen, source, margin)
+    chosen = [choose_pieces(sigma, k, ranks, site, pieces, linear.weight.dtype) for k in widths]
+    drawn = lambda source: insert(model, site, linear, weight, inputs, sigma, chosen, source, margin)
     lifted = drawn(generator)
 
     layers = tuple(
-        OccupiedLayer(_name(site.name, f"A{_count(i)}"), _name(site.name, f"activation{_count(i)}"), tuple(own))
+        OccupiedLayer(
+            _name(site.name, f"A{layer_suffix(i)}"), _name(site.name, f"activation{layer_suffix(i)}"), tuple(own)
+        )
         for i, own in enumerate(chosen)
     )
     chart = DepthChart(
         site.name,
-        tuple(InsertedLayer(layer.name, *_lines(layer.pieces)) for layer in layers),
+        tuple(InsertedLayer(layer.name, *lines_of(layer.pieces)) for layer in layers),
         _name(site.name, "B"),
         tuple(trainable_parameters(model)),
+        groups,
     )
     base = copy_with(model, {})
     redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)
@@ -154,79 +151,13 @@ def _lift_one(
     evidence = LiftedSite(
         site.name,
         tuple(widths),
-        numerical_rank(weight),
-        tuple(torch.linalg.svdvals(weight).tolist()),
+        sum(ranks),
+        tuple(sorted(torch.linalg.svdvals(weight).flatten().tolist(), reverse=True)),
         tuple(tuple(own) for own in chosen),
         manifold.margin(),
         max(piece.bound for own in chosen for piece in own),
     )
     return Embedding(lifted, base, (evidence,), chart, law, manifold)
-
-
-def _insert(
-    model: nn.Module,
-    site: Site,
-    linear: Affine,
-    weight: Tensor,
-    inputs: Any,
-    sigma: nn.Module,
-    chosen: list[list[AffinePiece]],
-    generator: torch.Generator,
-    margin: float,
-) -> nn.Module:
-    """Draw one point of the manifold and put it in the place of the map."""
-    slopes, intercepts = zip(*(_lines(own) for own in chosen), strict=True)
-    frames, last = draw_frames(weight, [len(own) for own in chosen], [slope != 0 for slope in slopes], generator)
-    divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
-    low, high = _extrema(model, site.name, linear, inputs, frames, divisors)
-
-    block: dict[str, nn.Module] = {}
-    scale_before = torch.ones(weight.shape[1], dtype=torch.float64)
-    constant = torch.zeros(weight.shape[1], dtype=torch.float64)
-    for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
-        scale, bias = place_on_pieces(low[i], high[i], own, margin)
-        A = (scale / divisor)[:, None] * frame.P / scale_before
-        c = bias - A @ constant if site.bias else None
-        block[f"A{_count(i)}"] = pointwise_map(linear, A, c) if i else _reading(linear, A, c)
-        block[f"activation{_count(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
-        constant = slope * bias + intercepts[i]
-        scale_before = torch.where(slope != 0, scale, 1.0)
-    B = last / scale_before
-    d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - B @ constant
-    inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B, d)))
-    return copy_with(model, {site.name: inserted})
-
-
-def _extrema(
-    model: nn.Module,
-    name: str,
-    linear: Affine,
-    inputs: Any,
-    frames: list[Frame],
-    divisors: list[Tensor],
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
-    maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
-    every = _reading(linear, maps, None).double()
-    channels = -1 if isinstance(linear, nn.Linear) else 1
-    low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
-    high = -low
-
-    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
-        with torch.no_grad():
-            values = every(h.double()).movedim(channels, -1).flatten(0, -2)
-        torch.minimum(low, values.amin(dim=0).cpu(), out=low)
-        torch.maximum(high, values.amax(dim=0).cpu(), out=high)
-
-    with hearing_pairs(model, [(name, name)], receive):
-        run_batches(model, inputs)
-    widths = [len(divisor) for divisor in divisors]
-    return list(low.split(widths)), list(high.split(widths))
-
-
-def _reading(linear: Affine, matrix: Tensor, bias: Tensor | None) -> Affine:
-    """Return a map that reads what another reads, of a convolution patches at the same places with the same borders."""
-    return remade(linear, matrix.reshape(len(matrix), *linear.weight.shape[1:]), bias)
 
 
 def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
@@ -248,17 +179,6 @@ def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
         second.model, first.base, chart, (*kept, *second.lifted.layers), second.lifted.inputs, second.lifted.redraw
     )
     return Embedding(second.model, first.base, (*first.sites, *second.sites), chart, law, manifold)
-
-
-def _lines(pieces: Sequence[AffinePiece]) -> tuple[Tensor, Tensor]:
-    """Return λ and μ of the pieces, (k,) each, float64."""
-    slope = torch.tensor([piece.slope for piece in pieces], dtype=torch.float64)
-    return slope, torch.tensor([piece.intercept for piece in pieces], dtype=torch.float64)
-
-
-def _count(index: int) -> str:
-    """Return "" for the first layer, "2" for the second, and so on."""
-    return str(index + 1) if index else ""
 
 
 def _name(module: str, child: str) -> str:

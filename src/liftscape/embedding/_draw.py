@@ -9,7 +9,7 @@ from torch import Tensor
 
 from liftscape.activations import AffinePiece
 
-__all__ = ["Frame", "draw_frames", "numerical_rank", "place_on_pieces"]
+__all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Frame:
     """A layer before it is placed on its pieces: P = ΛA with orthonormal rows or columns.
 
     Attributes:
-        P: (k, features of the layer before).
+        P: (k, features of the layer before); one such matrix for each group of a convolution.
         onto_input: (k, m_in), the product of this and all earlier frames.
     """
 
-    P: Float[Tensor, "k m"]
-    onto_input: Float[Tensor, "k m_in"]
+    P: Float[Tensor, "*groups k m"]
+    onto_input: Float[Tensor, "*groups k m_in"]
 
 
 def numerical_rank(weight: Float[Tensor, "m_out m_in"]) -> int:
@@ -68,6 +68,32 @@ def draw_frames(
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
     outside = torch.eye(widths[-1], dtype=weight.dtype) - last @ torch.linalg.pinv(last)
     return frames, remaining + scale * free @ outside
+
+
+def draw_grouped_frames(
+    weight: Float[Tensor, "groups m_out m_in"],
+    widths: Sequence[int],
+    alive: Sequence[Tensor],
+    generator: torch.Generator,
+) -> tuple[list[Frame], Float[Tensor, "groups m_out k"]]:
+    """Draw such factors for each group of a convolution, one after the other.
+
+    Args:
+        weight: one W a group, float64.
+        widths: k_1 … k_L of one group.
+        alive: for each layer, which neurons of all groups have λ ≠ 0, as booleans (groups · k_i,).
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        The frames with a first axis of groups, and so the outgoing factor.
+    """
+    split = [neurons.reshape(len(weight), -1) for neurons in alive]
+    drawn = [draw_frames(W, widths, [own[group] for own in split], generator) for group, W in enumerate(weight)]
+    layers = [
+        Frame(torch.stack([frame.P for frame in own]), torch.stack([frame.onto_input for frame in own]))
+        for own in zip(*(frames for frames, _ in drawn), strict=True)
+    ]
+    return layers, torch.stack([last for _, last in drawn])
 
 
 def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
 from liftscape.outcomes import EmbeddingError
 from liftscape.risk import copy_model
-from liftscape.sites import stream_features
+from liftscape.sites import AFFINE, groups_of, hearing_pairs, remade, run_batches
 
 if TYPE_CHECKING:
     from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
@@ -26,11 +26,11 @@ _ENDS = 0.15
 
 @dataclass(frozen=True)
 class _Layer:
-    """A point of the manifold: the inserted layer's parameters, float64; d follows from the others."""
+    """A point of the manifold: the inserted layer's parameters, float64; d follows. A Linear is one group."""
 
-    A: Float[Tensor, "k m_in"]
-    c: Float[Tensor, " k"]
-    B: Float[Tensor, "m_out k"]
+    A: Float[Tensor, "groups k m_in"]
+    c: Float[Tensor, "groups k"]
+    B: Float[Tensor, "groups m_out k"]
 
 
 def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[float], nn.Module]:
@@ -61,40 +61,38 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
     membership = manifold.contains(other)
     if not membership:
         raise EmbeddingError(f"the path's other end is not on the manifold: {membership.reason}")
-    if not isinstance(manifold.base.get_submodule(chart.site), nn.Linear):
-        raise EmbeddingError(f"a path is built for lifts of a Linear, but '{chart.site}' is a convolution; use sample.")
     if _parameter(manifold.model, layer.name, "bias") is None:
         raise EmbeddingError(
             f"a path needs biases to stay inside the pieces, but '{layer.name}' has none; lift a map that has a bias."
         )
+    groups = chart.groups
     weight, bias = (_parameter(manifold.base, chart.site, name) for name in ("weight", "bias"))
     assert weight is not None
     assert bias is not None
-    slope = chart.layers[0].slope
-    intercept = chart.layers[0].intercept
-    ends = [_read(network, layer.name, last) for network in (manifold.model, other)]
+    weight = _matrices(weight, groups)
+    slope = chart.layers[0].slope.reshape(groups, -1)
+    intercept = chart.layers[0].intercept.reshape(groups, -1)
+    ends = [_read(network, layer.name, last, groups) for network in (manifold.model, other)]
     alive = slope != 0
-    factors = [(slope[alive, None] * end.A[alive], end.B[:, alive]) for end in ends]
-    if not factors_are_connected(weight, factors[0][0], factors[1][0]):
-        raise EmbeddingError(
-            f"the two networks lie in different components: with {int(alive.sum())} alive neurons = rank W the sign of "
-            "det ΛA tells them apart, and no path on the manifold joins them; lift with one neuron more."
-        )
-    walk = factor_path(weight, factors[0], factors[1])
+    walks = [
+        _walk(weight[group], slope[group], [(end.A[group], end.B[group]) for end in ends]) for group in range(groups)
+    ]
     centre, room = _interior(layer, ends)
-    scale = _shrinking(walk, slope, centre, room, ends, _largest_feature(manifold, chart.site))
+    scale = _shrinking(walks, slope, centre, room, ends, _largest_feature(manifold, chart.site))
 
     def at(t: float) -> _Layer:
         if t < _ENDS or t > 1 - _ENDS:
             end, share = (ends[0], t / _ENDS) if t < 0.5 else (ends[1], (1 - t) / _ENDS)
             shrunk = scale**share
-            B = torch.where(alive, end.B / shrunk, end.B)
+            B = torch.where(alive[:, None], end.B / shrunk, end.B)
             return _Layer(shrunk * end.A, centre + shrunk * (end.c - centre), B)
         inner = (t - _ENDS) / (1 - 2 * _ENDS)
-        P, B_alive = walk(inner)
         A = scale * ((1 - inner) * ends[0].A + inner * ends[1].A)
         B = (1 - inner) * ends[0].B + inner * ends[1].B
-        A[alive], B[:, alive] = scale * P / slope[alive, None], B_alive / scale
+        for group, walk in enumerate(walks):
+            P, B_alive = walk(inner)
+            own = alive[group]
+            A[group, own], B[group][:, own] = scale * P / slope[group, own, None], B_alive / scale
         c = centre + scale * ((1 - inner) * ends[0].c + inner * ends[1].c - centre)
         return _Layer(A, c, B)
 
@@ -107,23 +105,41 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
             (layer.name, "weight"): point.A,
             (layer.name, "bias"): point.c,
             (last, "weight"): point.B,
-            (last, "bias"): bias - point.B @ (slope * point.c + intercept),
+            (last, "bias"): bias - (point.B @ (slope * point.c + intercept)[..., None]).flatten(),
         }
         with torch.no_grad():
             for (module, name), value in values.items():
-                getattr(made.get_submodule(module), name).copy_(value)
+                own = getattr(made.get_submodule(module), name)
+                own.copy_(value.reshape(own.shape))
         return made
 
     return network
 
 
-def _read(model: nn.Module, first: str, last: str) -> _Layer:
+def _walk(weight: Tensor, slope: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Callable[[float], tuple[Tensor, Tensor]]:
+    """Return the path of the alive factors ΛA and B of one group, or raise where its ends lie apart."""
+    alive = slope != 0
+    factors = [(slope[alive, None] * A[alive], B[:, alive]) for A, B in ends]
+    if not factors_are_connected(weight, factors[0][0], factors[1][0]):
+        raise EmbeddingError(
+            f"the two networks lie in different components: with {int(alive.sum())} alive neurons = rank W the sign of "
+            "det ΛA tells them apart, and no path on the manifold joins them; lift with one neuron more."
+        )
+    return factor_path(weight, factors[0], factors[1])
+
+
+def _read(model: nn.Module, first: str, last: str, groups: int) -> _Layer:
     """Read the inserted layer off a network."""
     A, c, B = (_parameter(model, *where) for where in ((first, "weight"), (first, "bias"), (last, "weight")))
     assert A is not None
     assert c is not None
     assert B is not None
-    return _Layer(A, c, B)
+    return _Layer(_matrices(A, groups), c.reshape(groups, -1), _matrices(B, groups))
+
+
+def _matrices(weight: Tensor, groups: int) -> Tensor:
+    """Return one matrix a group."""
+    return weight.flatten(1).unflatten(0, (groups, -1))
 
 
 def _parameter(model: nn.Module, module: str, name: str) -> Tensor | None:
@@ -135,19 +151,20 @@ def _parameter(model: nn.Module, module: str, name: str) -> Tensor | None:
 def _interior(layer: "OccupiedLayer", ends: list[_Layer]) -> tuple[Tensor, Tensor]:
     """Return a point inside each neuron's piece and its distance to the ends; half-lines give as much as is used."""
     reach = torch.stack([end.c.abs() for end in ends]).amax(dim=0) + 1
-    lower = torch.tensor([piece.lower for piece in layer.pieces], dtype=torch.float64)
-    upper = torch.tensor([piece.upper for piece in layer.pieces], dtype=torch.float64)
+    lower = torch.tensor([piece.lower for piece in layer.pieces], dtype=torch.float64).reshape(reach.shape)
+    upper = torch.tensor([piece.upper for piece in layer.pieces], dtype=torch.float64).reshape(reach.shape)
     centre, room = torch.zeros_like(reach), reach.clone()
     bounded = torch.isfinite(lower) & torch.isfinite(upper)
     centre = torch.where(
         torch.isfinite(lower), lower + reach, torch.where(torch.isfinite(upper), upper - reach, centre)
     )
-    centre[bounded], room[bounded] = (lower + upper)[bounded] / 2, (upper - lower)[bounded] / 2
+    centre = torch.where(bounded, (lower + upper) / 2, centre)
+    room = torch.where(bounded, (upper - lower) / 2, room)
     return centre, room
 
 
 def _shrinking(
-    walk: Callable[[float], tuple[Tensor, Tensor]],
+    walks: list[Callable[[float], tuple[Tensor, Tensor]]],
     slope: Tensor,
     centre: Tensor,
     room: Tensor,
@@ -155,22 +172,30 @@ def _shrinking(
     feature: float,
 ) -> float:
     """Return the scale of A at which the middle of the path keeps inside the pieces for features of that norm."""
-    alive = slope != 0
-    norms = torch.stack([end.A.norm(dim=1) for end in ends]).amax(dim=0)
-    # The turn keeps norms, the straight legs have theirs at their ends: a coarse grid with slack bounds them.
-    walked = torch.stack([walk(step / 64)[0].norm(dim=1) for step in range(65)]).amax(dim=0) * 1.5
-    norms[alive] = torch.maximum(norms[alive], walked / slope[alive].abs())
+    norms = torch.stack([end.A.norm(dim=2) for end in ends]).amax(dim=0)
+    for group, walk in enumerate(walks):
+        alive = slope[group] != 0
+        # The turn keeps norms, the straight legs have theirs at their ends: a coarse grid with slack bounds them.
+        walked = torch.stack([walk(step / 64)[0].norm(dim=1) for step in range(65)]).amax(dim=0) * 1.5
+        norms[group, alive] = torch.maximum(norms[group, alive], walked / slope[group, alive].abs())
     shift = torch.stack([(end.c - centre).abs() for end in ends]).amax(dim=0)
     return min(1.0, float((_SHARE * room / (norms * feature + shift).clamp_min(1e-300)).min()))
 
 
 def _largest_feature(manifold: "LiftedManifold", site: str) -> float:
-    """Return the largest norm of a feature that reaches the site on S."""
+    """Return the largest norm of a feature, or of a patch in one group, that reaches the site on S."""
     largest = 0.0
+    map_ = manifold.base.get_submodule(site)
+    assert isinstance(map_, AFFINE)
+    # One row of ones a group sums the squares of what each place reads.
+    ones = torch.ones(groups_of(map_), *map_.weight.shape[1:], dtype=torch.float64)
+    squares = remade(map_, ones, None).double()
 
-    def receive(_name: str, h: Tensor) -> None:
+    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
         nonlocal largest
-        largest = max(largest, float(h.double().norm(dim=1).max()))
+        with torch.no_grad():
+            largest = max(largest, float(squares(h.double().square()).amax().sqrt()))
 
-    stream_features(manifold.base, [site], manifold.inputs, receive)
+    with hearing_pairs(manifold.base, [(site, site)], receive):
+        run_batches(manifold.base, manifold.inputs)
     return largest

@@ -1,7 +1,7 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
+from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
-from liftscape.linearity._maps import absorbed, composition
 from liftscape.linearity._occupancy import (
     Occupancy,
     activation_modules,
@@ -23,9 +23,12 @@ __all__ = [
     "composition",
     "find_runs",
     "fit_runs",
+    "has_no_padding",
+    "in_fewer_groups",
     "layer_linearity",
     "model_and_inputs",
     "occupancy_between",
+    "padding_of",
     "piece_occupancy",
     "replace_run",
     "rows_of",

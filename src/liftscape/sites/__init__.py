@@ -1,6 +1,6 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
-from liftscape.sites._affine import AFFINE, Affine, pointwise_map, remade
+from liftscape.sites._affine import AFFINE, Affine, groups_of, pointwise_map, remade
 from liftscape.sites._features import (
     first_batch,
     hearing_pairs,
@@ -23,6 +23,7 @@ __all__ = [
     "copy_with",
     "find_sites",
     "first_batch",
+    "groups_of",
     "hearing_neurons",
     "hearing_pairs",
     "iterate_inputs",

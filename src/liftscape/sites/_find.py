@@ -23,7 +23,7 @@ class Site(Outcome):
     Attributes:
         name: the module's name, the first one where it has several.
         kind: ``"linear"``, ``"conv1d"`` or ``"conv2d"``.
-        in_features: number of features h, of a convolution the entries of a patch.
+        in_features: number of features h, of a convolution the entries of a patch in one of its groups.
         out_features: number of outputs z, or channels.
         bias: whether there is a b.
         calls: how often it is called in one forward pass.
@@ -156,8 +156,6 @@ def _refusal(model: nn.Module, module: Affine, trace: Trace, calls: int) -> str 
     plain = _plain(module)
     if type(module).forward is not plain.forward:
         return f"{type(module).__name__} has a forward of its own; replace it by a plain {plain.__name__}."
-    if not isinstance(module, nn.Linear) and module.groups > 1:
-        return f"it is a convolution in {module.groups} groups, which no lift is built for; choose one without groups."
     other = _tied_to(model, module)
     if other:
         return f"its parameters are tied to '{other}', so the gradient of one map alone need not vanish; untie them."

@@ -1,0 +1,130 @@
+"""Building the block of a lift: its factors drawn, placed on their pieces and put where the affine map was."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.activations import AffinePiece, as_module
+from liftscape.embedding._draw import Frame, draw_grouped_frames, place_on_pieces
+from liftscape.sites import Affine, Site, copy_with, hearing_pairs, pointwise_map, remade, run_batches
+
+__all__ = ["insert", "layer_suffix", "lines_of"]
+
+
+def insert(
+    model: nn.Module,
+    site: Site,
+    linear: Affine,
+    weight: Float[Tensor, "groups m_out m_in"],
+    inputs: object,
+    sigma: nn.Module,
+    chosen: Sequence[Sequence[AffinePiece]],
+    generator: torch.Generator,
+    margin: float,
+) -> nn.Module:
+    """Draw one point of the lifted manifold and put it in the place of the map.
+
+    Args:
+        model: any module; it is left as it was.
+        site: of the map.
+        linear: the map.
+        weight: its W, one matrix a group, float64.
+        inputs: S, read once.
+        sigma: the activation.
+        chosen: for each inserted layer one piece a neuron, group by group.
+        generator: source of randomness, on the CPU.
+        margin: as for lift.
+
+    Returns:
+        A copy of the model with the block in it.
+    """
+    groups = len(weight)
+    slopes, intercepts = zip(*(lines_of(own) for own in chosen), strict=True)
+    widths = [len(own) // groups for own in chosen]
+    frames, last = draw_grouped_frames(weight, widths, [slope != 0 for slope in slopes], generator)
+    divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
+    low, high = _extrema(model, site.name, linear, inputs, frames, divisors)
+
+    block: dict[str, nn.Module] = {}
+    scale_before = torch.ones(weight.shape[0], 1, weight.shape[2], dtype=torch.float64)
+    constant = torch.zeros(weight.shape[0] * weight.shape[2], dtype=torch.float64)
+    for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
+        scale, bias = place_on_pieces(low[i], high[i], own, margin)
+        A = (scale / divisor).reshape(groups, -1, 1) * frame.P / scale_before
+        c = bias - _times(A, constant) if site.bias else None
+        block[f"A{layer_suffix(i)}"] = pointwise_map(linear, A.flatten(0, 1), c) if i else _reading(linear, A, c)
+        block[f"activation{layer_suffix(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
+        constant = slope * bias + intercepts[i]
+        scale_before = torch.where(slope != 0, scale, 1.0).reshape(groups, 1, -1)
+    B = last / scale_before
+    d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - _times(B, constant)
+    inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B.flatten(0, 1), d)))
+    return copy_with(model, {site.name: inserted})
+
+
+def lines_of(pieces: Sequence[AffinePiece]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Return λ and μ of the pieces, float64.
+
+    Args:
+        pieces: one a neuron.
+
+    Returns:
+        Slopes and intercepts.
+    """
+    slope = torch.tensor([piece.slope for piece in pieces], dtype=torch.float64)
+    return slope, torch.tensor([piece.intercept for piece in pieces], dtype=torch.float64)
+
+
+def layer_suffix(index: int) -> str:
+    """Return "" for the first of several layers in a row, "2" for the second, and so on.
+
+    Args:
+        index: from 0.
+
+    Returns:
+        What is appended to the names of its modules.
+    """
+    return str(index + 1) if index else ""
+
+
+def _extrema(
+    model: nn.Module,
+    name: str,
+    linear: Affine,
+    inputs: object,
+    frames: list[Frame],
+    divisors: list[Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
+    groups = len(frames[0].P)
+    each = [frame.onto_input / divisor.reshape(groups, -1, 1) for frame, divisor in zip(frames, divisors, strict=True)]
+    every = _reading(linear, torch.cat(each, dim=1), None).double()
+    channels = -1 if isinstance(linear, nn.Linear) else 1
+    low = torch.full((len(every.weight),), torch.inf, dtype=torch.float64)
+    high = -low
+
+    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
+        with torch.no_grad():
+            values = every(h.double()).movedim(channels, -1).flatten(0, -2)
+        torch.minimum(low, values.amin(dim=0).cpu(), out=low)
+        torch.maximum(high, values.amax(dim=0).cpu(), out=high)
+
+    with hearing_pairs(model, [(name, name)], receive):
+        run_batches(model, inputs)
+    widths = [rows.shape[1] for rows in each]
+    by_layer = lambda ends: [own.flatten() for own in ends.reshape(groups, -1).split(widths, dim=1)]
+    return by_layer(low), by_layer(high)
+
+
+def _reading(linear: Affine, matrices: Float[Tensor, "groups k m_in"], bias: Tensor | None) -> Affine:
+    """Return a map that reads what another reads, of a convolution patches at the same places with the same borders."""
+    rows = matrices.flatten(0, 1)
+    return remade(linear, rows.reshape(len(rows), *linear.weight.shape[1:]), bias)
+
+
+def _times(matrices: Float[Tensor, "groups m k"], vector: Float[Tensor, " groups_k"]) -> Float[Tensor, " groups_m"]:
+    """Return the product with a block diagonal matrix."""
+    return (matrices @ vector.reshape(len(matrices), -1, 1)).flatten()
