@@ -2,6 +2,7 @@
 
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._fold import Fold, FoldRow, fold
+from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import Sameness, output_gap, search_difference
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
@@ -18,6 +19,7 @@ __all__ = [
     "fold",
     "fold_within",
     "interval_bounds",
+    "linear_bounds",
     "operations",
     "output_gap",
     "search_difference",

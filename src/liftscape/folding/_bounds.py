@@ -13,19 +13,31 @@ from liftscape.activations import kind_of
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
 from liftscape.sites import AFFINE, Affine
 
-__all__ = ["interval_bounds"]
+__all__ = [
+    "NORMS",
+    "SLACK",
+    "Interval",
+    "box_of",
+    "by_neuron",
+    "in_double",
+    "interval_bounds",
+    "is_monotone",
+    "leaves",
+    "terms_of",
+    "through",
+]
 
 Interval = tuple[Tensor, Tensor]
 
 # Softplus is not among them: where it turns linear it falls by log(1 + exp(−threshold)).
 _MONOTONE = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "hardtanh", "hardsigmoid", "tanh"}
 _MONOTONE |= {"sigmoid", "logsigmoid", "softsign", "identity", "prelu"}
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # Maps of places alone, which keep order: what they do to the lower ends and to the upper ends bounds what they do.
 _ORDERED = (nn.Flatten, nn.Unflatten, nn.Identity, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
 _ORDERED += (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 # A sum errs by at most its number of terms times eps of the sum of their sizes; four times as much is safe.
-_SLACK = 4.0
+SLACK = 4.0
 
 
 def interval_bounds(
@@ -57,33 +69,38 @@ def interval_bounds(
         >>> round(float(low), 9), round(float(high), 9)
         (1.0, 3.0)
     """
+    box = box_of(low, high)
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    with torch.no_grad():
+        for name, module in leaves(model, ""):
+            if is_monotone(module):
+                found[name] = by_neuron(box[0], least=True), by_neuron(box[1], least=False)
+            box = through(name, module, box)
+    return found
+
+
+def box_of(low: Tensor, high: Tensor) -> Interval:
+    """Return a box of one sample in float64, or raise if its ends are none."""
     if low.shape != high.shape or bool((low > high).any()) or not bool((low.isfinite() & high.isfinite()).all()):
         raise LiftscapeError(
             f"a box needs finite lower ends that are nowhere above the upper ones, but shapes {tuple(low.shape)} and "
             f"{tuple(high.shape)} were given, {int((low > high).sum()) if low.shape == high.shape else 'some'} above."
         )
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    box = (low.double()[None], high.double()[None])
-    with torch.no_grad():
-        for name, module in _chain(model, ""):
-            if _is_monotone(module):
-                found[name] = _by_neuron(box[0], least=True), _by_neuron(box[1], least=False)
-            box = _through(name, module, box)
-    return found
+    return low.double()[None], high.double()[None]
 
 
-def _chain(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+def leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Yield the leaves of nested Sequentials in their order."""
     if type(module) is nn.Sequential:
         # All of them: named_children would leave out a module that stands in two places.
         for key, child in module._modules.items():
             assert child is not None
-            yield from _chain(child, f"{name}.{key}" if name else key)
+            yield from leaves(child, f"{name}.{key}" if name else key)
     else:
         yield name, module
 
 
-def _is_monotone(module: nn.Module) -> bool:
+def is_monotone(module: nn.Module) -> bool:
     """Tell whether a module is an activation that keeps order."""
     if isinstance(module, nn.Identity):
         return False
@@ -95,24 +112,25 @@ def _is_monotone(module: nn.Module) -> bool:
     return kind.name in _MONOTONE and all(bool((torch.as_tensor(sign) >= 0).all()) for sign in signs)
 
 
-def _through(name: str, module: nn.Module, box: Interval) -> Interval:
+def through(name: str, module: nn.Module, box: Interval) -> Interval:
     """Return the box of what a module makes of a box."""
     low, high = box
     # Torch's own classes only: a subclass may compute something else.
     kind = type(module)
     if isinstance(module, AFFINE) and kind in AFFINE:
         return _affine(module, low, high)
-    if isinstance(module, _BatchNorm) and kind in _NORMS and not module.training and module.running_var is not None:
+    if isinstance(module, _BatchNorm) and kind in NORMS and not module.training and module.running_var is not None:
         middle, radius = (low + high) / 2, (high - low) / 2
-        same = _double(module)
+        same = in_double(module)
         ends = [same(middle - radius), same(middle + radius)]
-        return _widened(torch.minimum(*ends), torch.maximum(*ends), ends[0].abs() + ends[1].abs(), 8)
+        terms = terms_of(module, torch.maximum(low.abs(), high.abs()))
+        return widened(torch.minimum(*ends), torch.maximum(*ends), terms, 8)
     if kind is nn.Dropout and not module.training:
         return box
-    if kind in _ORDERED or _is_monotone(module):
-        same = _double(module)
+    if kind in _ORDERED or is_monotone(module):
+        same = in_double(module)
         ends = same(low.clone()), same(high.clone())
-        return _widened(*ends, ends[0].abs() + ends[1].abs(), 8)
+        return widened(*ends, ends[0].abs() + ends[1].abs(), 8)
     raise SiteError(
         f"'{name}' is a {type(module).__name__}, through which no bounds are carried; a proof needs nn.Sequential of "
         "affine maps, pools, BatchNorm in eval mode and monotone activations."
@@ -122,31 +140,43 @@ def _through(name: str, module: nn.Module, box: Interval) -> Interval:
 def _affine(module: Affine, low: Tensor, high: Tensor) -> Interval:
     """Return the box of an affine map's outputs."""
     middle, radius = (low + high) / 2, (high - low) / 2
-    map_ = _double(module)
-    centre = map_(middle)
-    size = _double(module)
+    centre = in_double(module)(middle)
+    size = in_double(module)
     size.weight.data.abs_()
     if size.bias is not None:
         size.bias.data.zero_()
     spread = size(radius)
-    if size.bias is not None and map_.bias is not None:
-        size.bias.data.copy_(map_.bias.abs())
-    terms = size(torch.maximum(low.abs(), high.abs()))
-    return _widened(centre - spread, centre + spread, terms, module.weight[0].numel() + 2)
+    terms = terms_of(module, torch.maximum(low.abs(), high.abs()))
+    return widened(centre - spread, centre + spread, terms, module.weight[0].numel() + 2)
 
 
-def _widened(low: Tensor, high: Tensor, terms: Tensor, count: int) -> Interval:
+def terms_of(module: "Affine | _BatchNorm", reach: Tensor) -> Tensor:
+    """Return |W| r + |b|, the size of the terms that a map sums up for features of size at most r.
+
+    A BatchNorm with fixed statistics sums up |s|(r + |m|) + |β|: where a feature is near its mean, the sum is small and
+    its rounding is not.
+    """
+    size = in_double(module)
+    if isinstance(size, _BatchNorm):
+        assert size.running_mean is not None
+        size.running_mean = -size.running_mean.abs()
+    for parameter in size.parameters():
+        parameter.data.abs_()
+    return size(reach)
+
+
+def widened(low: Tensor, high: Tensor, terms: Tensor, count: int) -> Interval:
     """Widen a box by what sums of so many terms may have lost."""
-    slack = _SLACK * count * torch.finfo(torch.float64).eps * terms + torch.finfo(torch.float64).tiny
+    slack = SLACK * count * torch.finfo(torch.float64).eps * terms + torch.finfo(torch.float64).tiny
     return low - slack, high + slack
 
 
-def _double(module: Any) -> Any:
+def in_double(module: Any) -> Any:
     """Return a copy of a module in float64."""
     return copy.deepcopy(module).double()
 
 
-def _by_neuron(end: Tensor, least: bool) -> Tensor:
+def by_neuron(end: Tensor, least: bool) -> Tensor:
     """Return the lowest or highest end of each neuron, a channel of pictures being one."""
     rows = end.movedim(1, -1).reshape(-1, end.shape[1])
     return rows.amin(dim=0) if least else rows.amax(dim=0)

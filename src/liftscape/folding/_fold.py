@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
+from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._tree import follow, merge, within_one_block
 from liftscape.linearity import (
     Occupancy,
@@ -80,6 +81,7 @@ def fold(
     at: str | Sequence[str] | None = None,
     how: Literal["exact", "least-squares", "proved"] = "exact",
     box: tuple[Tensor, Tensor] | None = None,
+    bounds: Literal["linear", "interval"] = "linear",
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
@@ -98,6 +100,7 @@ def fold(
         at: names of activations to fold; all that can be when None, which least squares does not allow.
         how: ``"exact"``, ``"least-squares"``, or ``"proved"``: exact for every input of a box.
         box: lower and upper ends of one input, for "proved".
+        bounds: how pre-activations are bounded over the box, by linear functions or, faster and looser, by intervals.
 
     Returns:
         The folded network; the given one is left as it was.
@@ -118,13 +121,15 @@ def fold(
     """
     if how not in {"exact", "least-squares", "proved"}:
         raise LiftscapeError(f"how must be 'exact', 'least-squares' or 'proved', but {how!r} was given.")
+    if bounds not in {"linear", "interval"}:
+        raise LiftscapeError(f"bounds must be 'linear' or 'interval', but {bounds!r} was given.")
     if (how == "proved") != (box is not None):
         raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
-    bounds = None if box is None else interval_bounds(model, *box)
+    bounded = None if box is None else (linear_bounds if bounds == "linear" else interval_bounds)(model, *box)
     if box is not None:
         like = next(model.parameters())
         source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
@@ -142,7 +147,7 @@ def fold(
     if how == "least-squares":
         folded, rows = _by_least_squares(model, chosen, source)
     else:
-        held = _occupied(model, chosen, source) if bounds is None else _occupied_between(model, chosen, bounds)
+        held = _occupied(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
         folded, rows = _exactly(model, chosen, held)
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
