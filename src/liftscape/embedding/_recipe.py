@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from liftscape.outcomes import EmbeddingError, LoadError
-from liftscape.sites import copy_with
+from liftscape.sites import Parallel, copy_with
 
 __all__ = ["apply_edits", "find_edits"]
 
@@ -53,8 +53,8 @@ def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
         model: the network that was made from it.
 
     Returns:
-        Edits ``{"at": name, "module": description}``; a description names a Sequential with its children, a Linear
-        with its widths, a convolution with its geometry, or an activation of torch.nn with its arguments.
+        Edits ``{"at": name, "module": description}``; a description names a Sequential or Parallel with its
+        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments.
 
     Raises:
         EmbeddingError: if a module differs that is none of these.
@@ -126,8 +126,9 @@ def _same_alone(base: nn.Module, model: nn.Module) -> bool:
 def _describe(module: nn.Module, name: str) -> dict[str, Any]:
     """Describe a Sequential, a Linear or an activation by plain values."""
     if type(module) is nn.Sequential:
-        children = {key: _describe(child, f"{name}.{key}" if name else key) for key, child in module.named_children()}
-        return {"class": "Sequential", "children": [[key, entry] for key, entry in children.items()]}
+        return {"class": "Sequential", "children": _describe_children(module, name)}
+    if type(module) is Parallel:
+        return {"class": "Parallel", "children": _describe_children(module, name)}
     if type(module) is nn.Linear:
         sizes = {"in_features": module.in_features, "out_features": module.out_features}
         return {"class": "Linear", **sizes, "bias": module.bias is not None}
@@ -139,8 +140,13 @@ def _describe(module: nn.Module, name: str) -> dict[str, Any]:
         return {"class": kind, **{key: _to_json(getattr(module, key)) for key in _ACTIVATIONS[kind]}}
     raise EmbeddingError(
         f"'{name}' differs from the base network and is a {type(module).__name__}; a recipe can hold only Linear, "
-        "Conv1d, Conv2d, Sequential and the activations of torch.nn."
+        "Conv1d, Conv2d, Sequential, sums of these and the activations of torch.nn."
     )
+
+
+def _describe_children(module: nn.Module, name: str) -> list[list[Any]]:
+    """Describe the children of a module in their order."""
+    return [[key, _describe(child, f"{name}.{key}" if name else key)] for key, child in module.named_children()]
 
 
 def _build(entry: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -148,8 +154,8 @@ def _build(entry: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
     entry = dict(entry) if isinstance(entry, dict) else {}
     kind = entry.pop("class", None)
     where = {"device": "meta", "dtype": dtype}
-    if kind == "Sequential" and entry.keys() == {"children"}:
-        built = nn.Sequential()
+    if kind in {"Sequential", "Parallel"} and entry.keys() == {"children"}:
+        built = nn.Sequential() if kind == "Sequential" else Parallel()
         for key, child in entry["children"]:
             built.add_module(str(key), _build(child, device, dtype))
         return built

@@ -1,16 +1,18 @@
-"""Dead neurons leave: what is constant on all samples goes into the next bias."""
+"""Dead neurons leave into the next bias, and affine ones into a map beside the layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from liftscape.folding._affine_path import with_affine_paths
+from liftscape.folding._narrow import narrowed
 from liftscape.folding._operations import operations
-from liftscape.linearity import Occupancy, Run, absorbed, find_runs, model_and_inputs, piece_occupancy
+from liftscape.linearity import Occupancy, Run, find_runs, model_and_inputs, piece_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, copy_with, remade
+from liftscape.sites import copy_with
 
 __all__ = ["Trim", "TrimRow", "trim"]
 
@@ -24,12 +26,16 @@ class TrimRow(Outcome):
         neurons: before.
         removed: dead ones that left.
         affine: further ones that one alive piece holds on all samples.
+        beside: affine ones that left into a map beside the layer.
+        reason: why they left or stayed, one sentence; "" where there are none or no path was asked for.
     """
 
     activation: str
     neurons: int
     removed: int
     affine: int
+    beside: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,11 @@ class Trim(Outcome):
     operations_after: int
 
 
-def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim:
+def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_path: bool = False) -> Trim:
     """Remove the neurons whose activation is constant on all samples: d ← d + Σ_j B_j μ_j over those with λ_j = 0.
+
+    With `affine_path` those L that are affine on all samples leave as well, h ↦ Σ_{j∈L} B_j(λ_j(a_j·h + c_j) + μ_j)
+    being one map beside the layer, where it takes fewer multiplications: |L| > m_in·m_out/(m_in + m_out) for Linears.
 
     Outputs on S are kept, and on the convex hull of the features of S. One neuron of each layer stays. Beside a padded
     convolution only neurons with μ = 0 leave, since the padding would lack their constant; beside one in groups none.
@@ -64,6 +73,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
     Args:
         model_or_risk: a module, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
+        affine_path: whether affine neurons of mixed layers may leave.
 
     Returns:
         The network; the given one is left as it was.
@@ -80,10 +90,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
     model, source = model_and_inputs(model_or_risk, inputs)
     if source is None:
         raise LiftscapeError("trim needs the inputs on which neurons are dead; give inputs, or a risk.")
-    runs = [run for run in find_runs(model, source) if run.refusal is None]
-    dtype = next(model.parameters()).dtype
-    names = [run.activation for run in runs]
-    occupancies = {own.name: own for own in piece_occupancy(model, source, names, dtype)} if runs else {}
+    runs, occupancies = _free_runs(model, source)
     trimmed, rows = copy_with(model, {}), []
     for run in runs:
         own = occupancies[run.activation]
@@ -91,10 +98,22 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
         affine = int(((own.piece >= 0) & (own.slope != 0)).sum())
         rows.append(TrimRow(run.activation, len(kept), int((~kept).sum()), affine))
         if not bool(kept.all()):
-            trimmed = copy_with(trimmed, _narrowed(trimmed, run, own, kept))
+            trimmed = copy_with(trimmed, narrowed(trimmed, run, own.intercept, kept))
+    if affine_path:
+        trimmed, choices = with_affine_paths(trimmed, *_free_runs(trimmed, source), source)
+        rows = [
+            replace(row, beside=choices[row.activation].left, reason=choices[row.activation].reason) for row in rows
+        ]
     count = lambda network: sum(parameter.numel() for parameter in network.parameters())
     sizes = count(model), count(trimmed)
     return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source))
+
+
+def _free_runs(model: nn.Module, source: Any) -> tuple[list[Run], dict[str, Occupancy]]:
+    """Return the runs without refusals, and which pieces hold their neurons."""
+    runs = [run for run in find_runs(model, source) if run.refusal is None]
+    names, dtype = [run.activation for run in runs], next(model.parameters()).dtype
+    return runs, {own.name: own for own in piece_occupancy(model, source, names, dtype)} if runs else {}
 
 
 def _kept(model: nn.Module, run: Run, own: Occupancy) -> Tensor:
@@ -111,30 +130,3 @@ def _kept(model: nn.Module, run: Run, own: Occupancy) -> Tensor:
         dead = dead.clone()
         dead[0] = False
     return ~dead
-
-
-def _narrowed(model: nn.Module, run: Run, own: Occupancy, kept: Tensor) -> dict[str, nn.Module]:
-    """Return the modules of a run without the neurons that leave."""
-    first, last = model.get_submodule(run.first), model.get_submodule(run.last)
-    assert isinstance(first, AFFINE)
-    assert isinstance(last, AFFINE)
-    modules: dict[str, nn.Module] = {}
-    if run.norm is not None:
-        first = absorbed(first, model.get_submodule(run.norm))
-        modules[run.norm] = nn.Identity()
-    stay, go = (torch.nonzero(which).flatten().to(first.weight.device) for which in (kept, ~kept))
-    constant = own.intercept.to(last.weight.device)[go]
-    reached = last.weight.detach().double()[:, go]
-    reached = reached.flatten(2).sum(dim=2) if reached.ndim > 2 else reached
-    bias = None if last.bias is None else last.bias.detach().double()
-    if bool(constant.any()):
-        bias = reached @ constant + (0 if bias is None else bias)
-    own_bias = None if first.bias is None else first.bias.detach()[stay]
-    modules[run.first] = remade(first, first.weight.detach()[stay], own_bias)
-    modules[run.last] = remade(last, last.weight.detach()[:, stay], bias)
-    activation = model.get_submodule(run.activation)
-    if isinstance(activation, nn.PReLU) and activation.num_parameters > 1:
-        slopes = nn.PReLU(len(stay))
-        slopes.weight = nn.Parameter(activation.weight.detach()[stay])
-        modules[run.activation] = slopes
-    return modules

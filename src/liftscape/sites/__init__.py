@@ -11,6 +11,7 @@ from liftscape.sites._features import (
 )
 from liftscape.sites._find import Site, find_sites, require_site
 from liftscape.sites._neurons import hearing_neurons, stream_neurons
+from liftscape.sites._parallel import Parallel
 from liftscape.sites._replace import copy_with
 from liftscape.sites._trace import Event, Trace, trace_call
 
@@ -18,6 +19,7 @@ __all__ = [
     "AFFINE",
     "Affine",
     "Event",
+    "Parallel",
     "Site",
     "Trace",
     "copy_with",
