@@ -1,4 +1,4 @@
-"""The recipe of an embedded network: which modules of the base network were replaced by which plain modules."""
+"""The recipe of an embedded or folded network: which modules of its base were replaced by plain ones, or left."""
 
 import math
 from collections.abc import Iterator
@@ -54,7 +54,9 @@ def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
 
     Returns:
         Edits ``{"at": name, "module": description}``; a description names a Sequential or Parallel with its
-        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments.
+        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments. An
+        edit ``{"at": name, "leave": keys}`` names children that left a Sequential, whose others stay as they are in the
+        base network, whatever they are.
 
     Raises:
         EmbeddingError: if a module differs that is none of these.
@@ -83,13 +85,28 @@ def apply_edits(base: nn.Module, edits: list[Edit], device: torch.device, dtype:
         LoadError: if an edit names a module that the base lacks, or describes one that is not known.
     """
     known = {name for name, _ in base.named_modules(remove_duplicate=False)}
-    strangers = [str(edit.get("at")) for edit in edits if edit.get("at") not in known]
+    left = [(edit.get("at"), key) for edit in edits for key in _keys(edit)]
+    children = [f"{name}.{key}" if name else str(key) for name, key in left]
+    strangers = [name for name in [*(str(edit.get("at")) for edit in edits), *children] if name not in known]
     if strangers:
         raise LoadError(
             f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
             "give the network that the recipe was made from."
         )
-    return copy_with(base, {edit["at"]: _build(edit.get("module"), device, dtype) for edit in edits})
+    modules = {edit["at"]: _build(edit.get("module"), device, dtype) for edit in edits if "leave" not in edit}
+    made = copy_with(base, modules)
+    for name, key in left:
+        # A Sequential that is shared loses its child once.
+        made.get_submodule(str(name))._modules.pop(str(key), None)
+    return made
+
+
+def _keys(edit: Edit) -> list[Any]:
+    """Return the children that an edit takes out of a Sequential."""
+    keys = edit.get("leave", [])
+    if not isinstance(keys, list):
+        raise LoadError(f"the recipe leaves out {keys!r} at {edit.get('at')!r}, which is no list of names.")
+    return keys
 
 
 def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Module]) -> Iterator[Edit]:
@@ -101,14 +118,26 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
             )
         return
     seen[id(base)] = model
-    mine, theirs = dict(base.named_children()), dict(model.named_children())
-    if type(base) is type(model) and mine.keys() == theirs.keys() and _same_alone(base, model):
-        children = [(key, child, model._modules[key]) for key, child in base._modules.items() if child is not None]
-        for key, child, other in children:
-            assert other is not None
-            yield from _compare(child, other, f"{name}.{key}" if name else key, seen)
+    mine, theirs = _children(base), _children(model)
+    alike = type(base) is type(model) and _same_alone(base, model)
+    if alike and type(base) is nn.Sequential and _is_part(theirs, mine):
+        yield {"at": name, "leave": [key for key in mine if key not in theirs]}
+        mine = {key: child for key, child in mine.items() if key in theirs}
+    if alike and mine.keys() == theirs.keys():
+        for key, child in mine.items():
+            yield from _compare(child, theirs[key], f"{name}.{key}" if name else key, seen)
         return
     yield {"at": name, "module": _describe(model, name)}
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the children by their keys, a shared one under each of them."""
+    return {key: child for key, child in module._modules.items() if child is not None}
+
+
+def _is_part(some: dict[str, nn.Module], whole: dict[str, nn.Module]) -> bool:
+    """Tell whether some but not all children stand in the order of the whole."""
+    return 0 < len(some) < len(whole) and list(some) == [key for key in whole if key in some]
 
 
 def _same_alone(base: nn.Module, model: nn.Module) -> bool:

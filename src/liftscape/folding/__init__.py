@@ -5,6 +5,7 @@ from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import Sameness, output_gap, search_difference
+from liftscape.folding._saved import load_folded, save_folded
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 from liftscape.folding._trim import Trim, TrimRow, trim
 
@@ -20,8 +21,10 @@ __all__ = [
     "fold_within",
     "interval_bounds",
     "linear_bounds",
+    "load_folded",
     "operations",
     "output_gap",
+    "save_folded",
     "search_difference",
     "trim",
 ]
