@@ -18,6 +18,7 @@ __all__ = [
     "EmbeddingError",
     "LiftscapeError",
     "LoadError",
+    "MissingPackageError",
     "ModelError",
     "NotFiniteError",
     "Outcome",
@@ -57,6 +58,10 @@ class NotFiniteError(LiftscapeError, ArithmeticError):
 
 class LoadError(LiftscapeError, ValueError):
     """A file named by the user cannot be read as what it should be."""
+
+
+class MissingPackageError(LiftscapeError, ImportError):
+    """A package that only some uses need is not installed."""
 
 
 def to_plain(value: Any) -> Any:
