@@ -6,6 +6,7 @@ import pkgutil
 import pytest
 
 import liftscape as ls
+from liftscape.outcomes import MissingPackageError
 
 PACKAGES = [module.name for module in pkgutil.walk_packages(ls.__path__, "liftscape.") if "._" not in module.name]
 
@@ -21,7 +22,10 @@ def test_all_names_are_there_and_dir_lists_them() -> None:
 def test_each_room_lists_what_it_has(package: str) -> None:
     module = importlib.import_module(package)
     for name in getattr(module, "__all__", []):
-        assert hasattr(module, name), f"{package} lists {name}"
+        try:
+            assert hasattr(module, name), f"{package} lists {name}"
+        except MissingPackageError as error:
+            pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("name", sorted(set(ls.__all__) - {"__version__"}))

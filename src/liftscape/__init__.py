@@ -41,7 +41,7 @@ _HOME = {
     "train_ensemble": "training",
     "trim": "folding",
 }
-_ROOMS = ("checks", "curvature", "data", "nets", "report")
+_ROOMS = ("checks", "curvature", "data", "integrations", "nets", "report")
 
 __all__ = ["__version__", *sorted(_HOME), *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 

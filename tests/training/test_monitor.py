@@ -82,3 +82,16 @@ def test_a_network_that_overflows_has_no_curvature() -> None:
 def test_a_probe_of_one_sample_is_refused() -> None:
     with pytest.raises(ls.LiftscapeError, match="at least 2 samples, but probe is 1"):
         Monitor(risk(), probe=1)
+
+
+def test_the_probe_follows_a_model_to_another_dtype_and_back() -> None:
+    watched = risk()
+    monitor = Monitor(watched)
+    first = monitor.record(0)
+    watched.model.float()
+    rounded = monitor.record(1)
+    assert rounded.value == pytest.approx(first.value, rel=1e-5)
+    watched.model.double()
+    x, y = next(iter(watched.batches))
+    expected = nn.functional.mse_loss(watched.model(x[:32]), y[:32])
+    assert monitor.record(2).value == pytest.approx(float(expected.detach()), rel=1e-14)

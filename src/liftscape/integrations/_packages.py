@@ -5,7 +5,7 @@ from types import ModuleType
 
 from liftscape.outcomes import MissingPackageError
 
-__all__ = ["import_extra"]
+__all__ = ["import_extra", "missing"]
 
 
 def import_extra(name: str, extra: str, purpose: str) -> ModuleType:
@@ -25,8 +25,20 @@ def import_extra(name: str, extra: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        reason = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
-        package = name.partition(".")[0]
-        raise MissingPackageError(
-            f"{purpose} needs {package}, which {reason}; pip install 'liftscape[{extra}]'."
-        ) from error
+        raise MissingPackageError(missing(error, name, extra, purpose)) from error
+
+
+def missing(error: ImportError, name: str, extra: str, purpose: str) -> str:
+    """Return what to say of a package that cannot be imported.
+
+    Args:
+        error: that its import raised.
+        name: of the module.
+        extra: of liftscape, that brings it.
+        purpose: what it is needed for, as the start of a sentence.
+
+    Returns:
+        The sentence.
+    """
+    reason = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {error}"
+    return f"{purpose} needs {name.partition('.')[0]}, which {reason}; pip install 'liftscape[{extra}]'."

@@ -53,7 +53,7 @@ class Monitor:
 
     Four products with the Hessian a record, taken at once: with the last record's two Ritz vectors and with the
     residuals that they had then, of which a Rayleigh-Ritz step takes the new ones. As the network moves slowly, they
-    follow its extreme eigenvectors.
+    follow its extreme eigenvectors. Where the model moves to another device or dtype, the probe follows.
 
     Source: Knyazev 2001, SIAM J. Sci. Comput. 23, for the Rayleigh-Ritz step on vectors and residuals.
 
@@ -96,6 +96,7 @@ class Monitor:
         Returns:
             The reading; NaN where the risk or its derivatives are not finite.
         """
+        self._follow()
         H = self.risk.hessian()
         # The forward pass of the gradient is one over the probe as well.
         with watching_pieces(self.risk.model, self._modules) as occupied:
@@ -109,6 +110,14 @@ class Monitor:
         reading = Reading(step, float(value), float(gradient.norm()), highest, above, lowest, below, layers)
         self.readings.append(reading)
         return reading
+
+    def _follow(self) -> None:
+        """Take the probe to where the model has moved, as a trainer moves it to another device or dtype."""
+        (inputs, _), like = next(iter(self.risk.batches)), next(self.risk.model.parameters())
+        if inputs.device == like.device and (not inputs.is_floating_point() or inputs.dtype == like.dtype):
+            return
+        moved = (tensor.to(like.device, like.dtype if tensor.is_floating_point() else None) for tensor in self._data)
+        self.risk = EmpiricalRisk(self.risk.model, self.risk.loss, tuple(moved))
 
     def _ends(self, H: Hessian) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return both ends with their residuals, and keep their vectors for the next record."""
