@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import liftscape as ls
@@ -43,6 +44,58 @@ def test_another_base_network_is_refused(embedding: "ls.Embedding", tmp_path: Pa
     folder = ls.save_embedded(embedding, tmp_path / "lifted")
     with pytest.raises(ls.LiftscapeError, match=r"recipe|fit|shape"):
         ls.load_embedded(nn.Sequential(nn.Linear(3, 2)), folder)
+
+
+@pytest.mark.parametrize("name", ["net", "net.safetensors"])
+def test_a_save_that_is_cut_off_leaves_one_network_whole(
+    embedding: "ls.Embedding", name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, place = ls.nets.mlp((3, 2, 2)), tmp_path / name
+    ls.save_embedded(embedding, place)
+    with pytest.raises(ls.LiftscapeError, match="already holds another network"):
+        ls.save_embedded((base, base), place)
+    moved = Path.replace
+    for steps in (0, 1):
+        left = [steps]
+
+        def cut_off(self: Path, target: Path, left: list[int] = left) -> Path:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return moved(self, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                ls.save_embedded((base, base), place, overwrite=True)
+        expected = base if steps else embedding.model
+        assert torch.equal(ls.load_embedded(base, place)(INPUTS), expected(INPUTS))
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_new_place_that_is_not_reached_holds_nothing(
+    embedding: "ls.Embedding", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", cut_off)
+    for name in ("net", "net.safetensors"):
+        with pytest.raises(KeyboardInterrupt):
+            ls.save_embedded(embedding, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_were_changed_or_carry_no_recipe_are_refused(embedding: "ls.Embedding", tmp_path: Path) -> None:
+    place = ls.save_embedded(embedding, tmp_path / "net.safetensors")
+    content = bytearray(place.read_bytes())
+    content[-1] ^= 1
+    place.write_bytes(content)
+    with pytest.raises(ls.LiftscapeError, match="does not hold the tensors that it was written with"):
+        ls.load_embedded(ls.nets.mlp((3, 2, 2)), place)
+    save_file({"0.weight": torch.zeros(2, 3)}, place)
+    with pytest.raises(ls.LiftscapeError, match="carries no recipe"):
+        ls.load_embedded(ls.nets.mlp((3, 2, 2)), place)
 
 
 class Malicious:

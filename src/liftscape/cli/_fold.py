@@ -10,15 +10,24 @@ from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
     from liftscape.cli._load import Loaded
     from liftscape.folding import Fold, FoldSearch
+    from liftscape.integrations import OnnxExport
 
 
 def fold(
     model: Model,
     *,
     data: Data,
-    out: Annotated[Path, Parameter(help="Folder for the folded network: its weights and its recipe.")],
+    out: Annotated[
+        Path,
+        Parameter(
+            help="Folder for the folded network, its weights and its recipe; or a .safetensors file, which gets its "
+            "recipe beside it."
+        ),
+    ],
     recipe: Recipe = None,
     weights: Weights = None,
     at: Annotated[
@@ -34,6 +43,12 @@ def fold(
     ] = "loss",
     loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function; for --budget.")] = "mse",
     held_out: Annotated[str | None, Parameter(help="Data as for --data on which the budget is checked.")] = None,
+    onnx: Annotated[
+        Path | None,
+        Parameter(
+            help="Write an ONNX file too, in float32, and compare onnxruntime's outputs on the data with torch's."
+        ),
+    ] = None,
     dtype: Dtype = "float64",
     force: Force = False,
     json: Json = False,
@@ -41,13 +56,14 @@ def fold(
     """Remove every layer whose neurons each stay on one affine piece for all samples; outputs on them are kept.
 
     With --budget, layers leave by least squares as well: the one that costs least for each operation saved is next.
-    Writes the shallower network to a folder.
+    Writes the shallower network as safetensors with its recipe; `--recipe` of the other commands takes it up again.
     """
     from liftscape.cli._load import load
-    from liftscape.cli._network import relative_gap, save_network
+    from liftscape.cli._network import check_places, relative_gap, save_network
     from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
     share = None if budget is None else _share(budget)
+    check_places(out, onnx)
     with user_output_aside(), progress("folding") as advance:
         from liftscape.folding import Fold
         from liftscape.folding import fold as remove_layers
@@ -58,12 +74,15 @@ def fold(
         else:
             folded = _search(given, share, by, loss, held_out, at, advance)
         gap = relative_gap(given.model, folded.model, given.data)
-    save_network(given.base, folded.model, out, force)
+        content, exported = (None, None) if onnx is None else _exported(folded.model, given, onnx)
+    save_network(given.base, folded.model, out, force, content)
     with interrupted_as(f"{out} was written"):
         if json:
-            write_json(folded.to_dict() | {"output_gap": gap, "dtype": dtype, "folder": str(out)})
+            written = {"out": str(out), "onnx": None if exported is None else exported.to_dict()}
+            write_json(folded.to_dict() | {"output_gap": gap, "dtype": dtype} | written)
             return
-        show(*(_fold_tables(folded, gap, out) if isinstance(folded, Fold) else _search_tables(folded, gap, out)))
+        tables = _fold_tables(folded, gap, out) if isinstance(folded, Fold) else _search_tables(folded, gap, out)
+        show(*tables, *(() if exported is None else (_onnx_table(exported),)))
 
 
 def _share(text: str) -> float:
@@ -97,6 +116,27 @@ def _search(
     risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
     kept = None if held_out is None else load_data(held_out, next(given.model.parameters()).dtype)
     return fold_within(risk, share, by=by, held_out=kept, at=at, progress=advance)
+
+
+def _exported(model: "nn.Module", given: "Loaded", onnx: Path) -> "tuple[tuple[Path, bytes], OnnxExport]":
+    """Return an ONNX file, not yet written, and its evidence."""
+    from liftscape.integrations._onnx import export_onnx
+
+    content, exported = export_onnx(model, given.data, onnx)
+    return (onnx, content), exported
+
+
+def _onnx_table(exported: "OnnxExport") -> Any:
+    """Return what is told of an ONNX file."""
+    from liftscape.cli._print import facts
+
+    verdict = "within" if exported.agrees else "ABOVE"
+    values = {
+        "gap of onnxruntime to torch": f"{exported.gap:.1e} (relative), {verdict} {exported.tolerance:.0e}",
+        f"gap of {exported.dtype} to the network": f"{exported.rounding:.1e} (relative)",
+        "written to": exported.path,
+    }
+    return facts("ONNX file", values)
 
 
 def _fold_tables(folded: "Fold", gap: float, out: Path) -> tuple[Any, Any]:

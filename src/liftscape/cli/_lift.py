@@ -16,7 +16,9 @@ def lift(
     *,
     at: Annotated[list[str], Parameter(negative="", help="Name of a Linear, such as 2 or head.fc; repeatable.")],
     data: Data,
-    out: Annotated[Path, Parameter(help="Folder for the lifted network: its weights and its recipe.")],
+    out: Annotated[
+        Path, Parameter(help="Folder for the lifted network, its weights and its recipe; or a .safetensors file.")
+    ],
     weights: Weights = None,
     recipe: Recipe = None,
     width: Annotated[
@@ -36,9 +38,10 @@ def lift(
     Writes the deeper network to a folder; `liftscape fold MODEL --recipe FOLDER` takes it back.
     """
     from liftscape.cli._load import load
-    from liftscape.cli._network import relative_gap, save_network
+    from liftscape.cli._network import check_places, relative_gap, save_network
     from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
 
+    check_places(out, None)
     with user_output_aside(), progress("lifting"):
         import torch
 
@@ -55,7 +58,7 @@ def lift(
         )
         gap = relative_gap(given.model, embedding.model, given.data)
     save_network(given.base, embedding.model, out, force)
-    result = _describe(embedding) | {"output_gap": gap, "seed": seed, "dtype": dtype, "folder": str(out)}
+    result = _describe(embedding) | {"output_gap": gap, "seed": seed, "dtype": dtype, "out": str(out)}
     with interrupted_as(f"{out} was written"):
         if json:
             write_json(result)

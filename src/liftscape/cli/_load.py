@@ -43,7 +43,7 @@ def load(
         reference: the model's function.
         data: the data's function or file.
         weights: a file of weights for the model.
-        recipe: a folder that ``lift`` or ``fold`` wrote from this model, which holds its own weights.
+        recipe: what ``lift`` or ``fold`` wrote from this model, a folder or .safetensors file with its own weights.
         dtype: "float64" or "float32".
 
     Returns:
@@ -55,7 +55,7 @@ def load(
         ModelError: if the model cannot be called on the data.
     """
     if weights is not None and recipe is not None:
-        raise LoadError(f"the folder {recipe} holds its own weights; give it without --weights {weights}.")
+        raise LoadError(f"{recipe} holds its own weights; give it without --weights {weights}.")
     base = load_model(reference, weights, dtype)
     batches = load_data(data, _DTYPES[dtype])
     check_call(base, batches, reference)

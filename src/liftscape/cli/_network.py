@@ -5,11 +5,12 @@ from pathlib import Path
 from torch import nn
 
 from liftscape.cli._print import interrupted_as
-from liftscape.embedding import save_embedded
+from liftscape.embedding._saved import RECIPE, WEIGHTS, check_place, save_embedded
 from liftscape.folding import output_gap
+from liftscape.outcomes import LoadError
 from liftscape.risk import Batches
 
-__all__ = ["relative_gap", "save_network"]
+__all__ = ["check_places", "relative_gap", "save_network"]
 
 
 def relative_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
@@ -27,14 +28,48 @@ def relative_gap(first: nn.Module, second: nn.Module, data: Batches) -> float:
     return gap / largest if largest else gap
 
 
-def save_network(base: nn.Module, model: nn.Module, out: Path, force: bool) -> None:
+def check_places(out: Path, onnx: Path | None) -> None:
+    """Raise before any work if the files could not be written.
+
+    Args:
+        out: the folder or the .safetensors file.
+        onnx: an ONNX file, or None.
+
+    Raises:
+        LoadError: if one of them is no such place, or both are one.
+    """
+    check_place(out)
+    if onnx is None:
+        return
+    from liftscape.integrations._onnx import check_onnx
+
+    if onnx.resolve() in {out.resolve(), (out / WEIGHTS).resolve(), (out / RECIPE).resolve()}:
+        raise LoadError(f"--onnx {onnx} would overwrite what --out {out} writes; name another file.")
+    check_onnx(onnx)
+
+
+def save_network(
+    base: nn.Module, model: nn.Module, out: Path, force: bool, onnx: "tuple[Path, bytes] | None" = None
+) -> None:
     """Save a network with the recipe that makes it from its base.
 
     Args:
         base: the network of the user's function.
         model: the network made from it.
-        out: the folder.
-        force: whether another network in the folder may be overwritten.
+        out: the folder, or the .safetensors file.
+        force: whether another network there may be overwritten.
+        onnx: an ONNX file and its content.
+
+    Raises:
+        LoadError: if a file holds another network and may not be overwritten.
     """
-    with interrupted_as(f"{out} may hold files of two networks" if out.exists() else "nothing was written"):
+    if onnx is not None and not force and onnx[0].exists() and onnx[0].read_bytes() != onnx[1]:
+        raise LoadError(f"{onnx[0]} already holds another network; name another file or force it.")
+    with interrupted_as(f"{out} is as it was, or holds the new network whole"):
         save_embedded((base, model), out, overwrite=force)
+    if onnx is None:
+        return
+    from liftscape.integrations._onnx import write_onnx
+
+    with interrupted_as(f"{out} was written"):
+        write_onnx(*onnx, overwrite=force)

@@ -25,7 +25,8 @@ Weights = Annotated[
     Path | None, Parameter(help="Weights of the model: .safetensors, or .pt with a state dict (no code is read).")
 ]
 Recipe = Annotated[
-    Path | None, Parameter(help="A folder that lift or fold wrote from MODEL: work on the network it holds.")
+    Path | None,
+    Parameter(help="A folder or .safetensors file that lift or fold wrote from MODEL: work on the network it holds."),
 ]
 Dtype = Annotated[
     Literal["float64", "float32"], Parameter(help="Model and data are converted to it; certificates need float64.")
@@ -34,4 +35,4 @@ Checkpoint = Annotated[
     Path | None, Parameter(help="Folder that records the work under way; the same command resumes there after a kill.")
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON to stdout instead of tables.")]
-Force = Annotated[bool, Parameter(negative="", help="Overwrite another network in the output folder.")]
+Force = Annotated[bool, Parameter(negative="", help="Overwrite another network in the place of the output.")]

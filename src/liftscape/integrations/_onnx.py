@@ -17,7 +17,7 @@ from liftscape.outcomes import LiftscapeError, LoadError, ModelError, Outcome
 from liftscape.risk import copy_model
 from liftscape.sites import first_batch, iterate_inputs
 
-__all__ = ["OnnxExport", "export_onnx", "to_onnx", "write_onnx"]
+__all__ = ["OnnxExport", "check_onnx", "export_onnx", "to_onnx", "write_onnx"]
 
 # A protocol buffer, which an ONNX file is, holds no more; room is left for the graph.
 _LARGEST = 2**31 - 2**24
@@ -97,6 +97,22 @@ def to_onnx(
     return outcome
 
 
+def check_onnx(target: Path) -> None:
+    """Raise before any work where no ONNX file could come of it.
+
+    Args:
+        target: the file.
+
+    Raises:
+        LoadError: if the target is a folder.
+        MissingPackageError: if onnx, onnxscript or onnxruntime is not installed.
+    """
+    if target.is_dir():
+        raise LoadError(f"{target} is a folder; name a file such as {target / 'model.onnx'}.")
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        import_extra(package, "onnx", "an ONNX file")
+
+
 def write_onnx(target: Path, content: bytes, overwrite: bool) -> None:
     """Write an ONNX file in one step.
 
@@ -108,8 +124,7 @@ def write_onnx(target: Path, content: bytes, overwrite: bool) -> None:
     Raises:
         LoadError: if it may not, or the target is a folder.
     """
-    if target.is_dir():
-        raise LoadError(f"{target} is a folder; name a file such as {target / 'model.onnx'}.")
+    check_onnx(target)
     if target.exists() and not overwrite and target.read_bytes() != content:
         raise LoadError(f"{target} already holds another network; name another file or force it.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +155,7 @@ def export_onnx(
             f"an export needs float16, float32 or float64 and a tolerance of at least 0, but {dtype} and {tolerance} "
             "were given."
         )
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        import_extra(package, "onnx", "an ONNX file")
+    check_onnx(Path(path))
     given, name = copy_model(model).eval(), type(model).__name__
     network = copy_model(given).to("cpu", dtype)
     size = sum(tensor.nbytes for tensor in network.state_dict().values() if isinstance(tensor, Tensor))
