@@ -87,7 +87,8 @@ def made_from(
     Returns:
         The same map.
     """
-    map_.weight = nn.Parameter(weight.reshape(map_.weight.shape).to(like))
+    # Rows in order, as in a file: a product rounds otherwise where they are not.
+    map_.weight = nn.Parameter(weight.reshape(map_.weight.shape).to(like).contiguous())
     map_.bias = nn.Parameter(bias.to(like))
     return map_
 

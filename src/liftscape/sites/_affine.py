@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -70,7 +71,10 @@ def pointwise_map(like: Affine, matrix: Float[Tensor, "m k"], bias: Float[Tensor
 def _filled(made: Affine, like: Affine, weight: Tensor, bias: Tensor | None) -> Affine:
     """Give a map on the meta device its weights, in the shape that it has."""
     where = like.weight.device, like.weight.dtype
-    made.weight = nn.Parameter(weight.to(*where).reshape(made.weight.shape).clone())
+    # Rows in order, as in a file: a product rounds otherwise where they are not.
+    made.weight = nn.Parameter(
+        weight.to(*where).reshape(made.weight.shape).clone(memory_format=torch.contiguous_format)
+    )
     if bias is not None:
         made.bias = nn.Parameter(bias.to(*where).clone())
     return made
