@@ -48,15 +48,16 @@ _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding
 def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
     """Compare two module trees and return what must be replaced in the base to get the other's structure.
 
+    Where children have left a Sequential, an edit ``{"at": name, "leave": keys}`` names them, and the others stay as
+    they are in the base network, whatever they are.
+
     Args:
         base: the smaller or earlier network.
         model: the network that was made from it.
 
     Returns:
         Edits ``{"at": name, "module": description}``; a description names a Sequential or Parallel with its
-        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments. An
-        edit ``{"at": name, "leave": keys}`` names children that left a Sequential, whose others stay as they are in the
-        base network, whatever they are.
+        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments.
 
     Raises:
         EmbeddingError: if a module differs that is none of these.
