@@ -4,13 +4,15 @@ from liftscape.embedding._approximate import ApproximatedSite, approximate_lift
 from liftscape.embedding._chart import Chart, ComposedChart
 from liftscape.embedding._depth import LiftedSite, lift
 from liftscape.embedding._depth_chart import DepthChart
+from liftscape.embedding._embed import WidenedSite, embed
 from liftscape.embedding._embedding import Embedding
-from liftscape.embedding._fibre import fibre_block
+from liftscape.embedding._fibre import copies_block, fibre_block
 from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps
 from liftscape.embedding._manifold import LiftedManifold, Membership
+from liftscape.embedding._neuron_map import NeuronMap
 from liftscape.embedding._prediction import DepthLaw, InertiaPrediction
 from liftscape.embedding._saved import load_embedded, save_embedded
-from liftscape.embedding._width import WidenedSite, add_null_neuron, split
+from liftscape.embedding._width import add_null_neuron, split
 
 __all__ = [
     "ApproximatedSite",
@@ -24,9 +26,12 @@ __all__ = [
     "LiftedManifold",
     "LiftedSite",
     "Membership",
+    "NeuronMap",
     "WidenedSite",
     "add_null_neuron",
     "approximate_lift",
+    "copies_block",
+    "embed",
     "fibre_block",
     "largest_output_gap",
     "lift",

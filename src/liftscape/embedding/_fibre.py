@@ -14,7 +14,7 @@ from liftscape.outcomes import EmbeddingError
 from liftscape.risk import EmpiricalRisk, copy_model
 from liftscape.risk._batches import batch_size
 
-__all__ = ["fibre_block"]
+__all__ = ["copies_block", "fibre_block"]
 
 
 def fibre_block(
@@ -84,6 +84,37 @@ def fibre_block(
     mixed = torch.cat(C)
     scale = 1.0 if share is None else share * (1 - share)
     return torch.cat([torch.cat([scale * A, mixed.T], 1), torch.cat([mixed, A.new_zeros(len(mixed), len(mixed))], 1)])
+
+
+def copies_block(
+    risk: EmpiricalRisk, at: str, neuron: int, shares: Sequence[float], inputs: Any = None
+) -> Float[Tensor, "K K"]:
+    """Return the curvature that sharing one neuron out among copies adds, of which a split is the case of two.
+
+    Copies j with in-weights w + δ_j and out-weights β_j a + η_j, Σβ_jδ_j = 0 and Ση_j = 0, move R to second order by
+    ½Σ_jβ_j δ_jᵀAδ_j + Σ_j η_jᵀCδ_j, and not at all together with the chart.
+
+    Source: derived (theory 6).
+
+    Args:
+        risk: the risk of the network before, M parameters.
+        at: the name of the Linear whose output neuron is copied.
+        neuron: the row of its weight.
+        shares: β of all copies, which add up to 1.
+        inputs: as for :func:`fibre_block`.
+
+    Returns:
+        The block in an orthonormal basis of the fibre, first of all δ, then of all η.
+    """
+    H2 = fibre_block(risk, at, neuron, None, inputs)
+    site = _linear(risk.model, at)
+    inner = site.in_features + (site.bias is not None)
+    A, C = H2[:inner, :inner], H2[inner:, :inner]
+    beta = torch.tensor(list(shares), dtype=H2.dtype, device=H2.device)
+    delta, eta = (torch.linalg.svd(row[None])[2][1:].T for row in (beta, torch.ones_like(beta)))
+    mixed = torch.kron(eta.T @ delta, C)
+    upper = torch.cat([torch.kron(delta.T @ (beta[:, None] * delta), A), mixed.T], 1)
+    return torch.cat([upper, torch.cat([mixed, H2.new_zeros(len(mixed), len(mixed))], 1)])
 
 
 def _linear(model: nn.Module, name: str) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Which affine maps read a layer's neurons, one by one, and nothing else does.
+"""Which maps read a layer's neurons, one by one, and nothing else does.
 
 A width embedding copies a neuron's output and shares out its out-weights, so every use of the neuron must be seen: the
 forward pass is written down as a list of steps, and the neurons are followed through it.
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from liftscape.outcomes import SiteError
 from liftscape.risk import copy_model
+from liftscape.sites import first_batch
 
 __all__ = ["find_readers"]
 
@@ -27,6 +28,9 @@ _ARITHMETIC = (
     "clamp_max clip where gt lt ge le maximum minimum clone contiguous identity"
 )
 _POINTWISE = frozenset(f"{_ACTIVATIONS} {_ARITHMETIC}".split())
+# What keeps the channels of pictures apart; flattened, each is a block of features.
+_POOLS = "max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d"
+_CHANNELWISE = frozenset(f"{_POOLS} flatten view reshape".split())
 _RANDOM = {"dropout": (2, True), "alpha_dropout": (2, False), "feature_alpha_dropout": (2, False), "rrelu": (3, False)}
 _NOT_TENSORS = frozenset(("size", "dim", "getattr", "numel", "stride", "is_floating_point"))
 _RETURN = "return"
@@ -51,19 +55,21 @@ class _Trace:
 
 
 def find_readers(model: nn.Module, at: str, inputs: Any = None) -> tuple[str, ...]:
-    """Return the names of the Linears that read the neurons of the Linear `at` through pointwise functions only.
+    """Return the names of the maps that read the neurons of `at` through pointwise functions only.
 
-    The neurons z_j = w_j·h + b_j may pass through activations, arithmetic with numbers and inactive dropout; whatever
-    else touches them, or ends the network with them, is named in the refusal.
+    The neurons z_j = w_j·h + b_j may pass through activations, arithmetic with numbers and inactive dropout, the
+    channels of a Conv2d also through pools and a flattening; whatever else touches them, or ends the network with
+    them, is named in the refusal.
 
     Source: the hypothesis of the width embeddings of Zhang et al. 2021 (arXiv 2105.14573), with shared maps and
     several readers, theory §6.
 
     Args:
         model: any module; a copy of it is traced.
-        at: the name of a Linear.
-        inputs: sample inputs; without them the model is traced symbolically, which holds for all inputs and fails
-            where the forward pass branches on tensors.
+        at: the name of a Linear or Conv2d.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, of which the first records the pass; without
+            them the model is traced symbolically, which holds for all inputs and fails where the forward pass branches
+            on tensors. A Conv2d needs them.
 
     Returns:
         The readers' names in the order in which they are called.
@@ -75,18 +81,21 @@ def find_readers(model: nn.Module, at: str, inputs: Any = None) -> tuple[str, ..
         >>> find_readers(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), "0")
         ('2',)
     """
+    if inputs is None and isinstance(dict(model.named_modules()).get(at), nn.Conv2d):
+        raise SiteError(f"the channels of '{at}' are followed through a recorded forward pass; pass inputs=.")
     trace = _symbolic_trace(copy_model(model), at) if inputs is None else _recorded_trace(model, inputs)
     return _follow(trace, model, at)
 
 
 def _follow(trace: _Trace, model: nn.Module, at: str) -> tuple[str, ...]:
-    """Follow the neurons of `at` through the steps to the Linears that read them."""
+    """Follow the neurons of `at` through the steps to the maps that read them."""
     call_of: dict[Hashable, int] = {}
     readers: dict[str, None] = {}
     other_uses: dict[Hashable, str] = {}
+    channels = isinstance(model.get_submodule(at), nn.Conv2d)
     for index, step in enumerate(trace.steps):
         calls = {call_of[operand] for operand in step.operands if operand in call_of}
-        module = _linear_of(step, model)
+        module = _map_of(step, model)
         if calls and module == at:
             _refuse(at, f"reads its own neurons in {step.function}")
         if module == at:
@@ -97,45 +106,52 @@ def _follow(trace: _Trace, model: nn.Module, at: str) -> tuple[str, ...]:
             continue
         other_uses.update((operand, step.function) for operand in step.operands if isinstance(operand, str))
         if calls:
-            _require_pointwise(step, calls, call_of, trace.scalars, at)
+            _require_apart(step, calls, call_of, trace.scalars, at, channels)
             call_of[step.result] = calls.pop()
     for name in (at, *readers):
         for parameter in (f"{name}.weight", f"{name}.bias"):
             if parameter in other_uses:
                 _refuse(at, f"needs {parameter} for itself, but {other_uses[parameter]} uses it with other features")
     if not readers:
-        _refuse(at, "has no neurons that a following Linear reads")
+        _refuse(at, "has no neurons that a following map reads")
     return tuple(readers)
 
 
-def _require_pointwise(
-    step: _Step, calls: set[int], call_of: Mapping[Hashable, int], scalars: frozenset[Hashable], at: str
+def _require_apart(
+    step: _Step,
+    calls: set[int],
+    call_of: Mapping[Hashable, int],
+    scalars: frozenset[Hashable],
+    at: str,
+    channels: bool,
 ) -> None:
-    """Raise unless the step acts on each neuron by itself."""
+    """Raise unless the step acts on each neuron, or channel, by itself."""
     if step.function == _RETURN:
         _refuse(at, "ends the network: its neurons are outputs")
     if step.random:
         _refuse(at, f"has neurons that pass through random {step.function}; call model.eval()")
     foreign = [operand for operand in step.operands if operand not in call_of and operand not in scalars]
     inactive_dropout = step.function in _RANDOM
-    if (step.function not in _POINTWISE and not inactive_dropout) or foreign or len(calls) > 1:
+    apart = step.function in _POINTWISE or (channels and step.function in _CHANNELWISE)
+    if (not apart and not inactive_dropout) or foreign or len(calls) > 1:
         _refuse(at, f"has neurons that are mixed or joined with other tensors by {step.function}")
 
 
 def _refuse(at: str, reason: str) -> NoReturn:
     """Raise with the reason why the neurons of `at` cannot be copied."""
     raise SiteError(
-        f"the neurons of '{at}' must reach one or more Linears through pointwise functions only, but '{at}' {reason}; "
-        "choose another Linear."
+        f"the neurons of '{at}' must reach one or more maps through pointwise functions only, but '{at}' {reason}; "
+        "choose another layer."
     )
 
 
-def _linear_of(step: _Step, model: nn.Module) -> str | None:
-    """Return the name of the Linear that the step calls, if it is one."""
-    if step.function != "linear" or len(step.operands) < 2 or not isinstance(step.operands[1], str):
+def _map_of(step: _Step, model: nn.Module) -> str | None:
+    """Return the name of the Linear or Conv2d that the step calls, if it is one."""
+    kind = {"linear": nn.Linear, "conv2d": nn.Conv2d}.get(step.function)
+    if kind is None or len(step.operands) < 2 or not isinstance(step.operands[1], str):
         return None
     name = step.operands[1].removesuffix(".weight")
-    return name if isinstance(dict(model.named_modules()).get(name), nn.Linear) else None
+    return name if isinstance(dict(model.named_modules()).get(name), kind) else None
 
 
 def _is_random(function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -226,6 +242,7 @@ class _Recorder(TorchFunctionMode):
 
 def _recorded_trace(model: nn.Module, inputs: Any) -> _Trace:
     """Write down the forward pass of two samples."""
+    inputs = first_batch(inputs)
     twin = copy_model(model)
     names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
     few = tree_map(lambda leaf: leaf[:2] if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)

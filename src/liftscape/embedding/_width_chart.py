@@ -1,42 +1,54 @@
-"""The chart of width embeddings: a split neuron's two halves flow together, a null neuron is forgotten."""
+"""The chart of width embeddings: copies of a neuron flow together, a null neuron is forgotten."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from liftscape.embedding._chart import Chart, Parameters
+from liftscape.embedding._neuron_map import NeuronMap
 
-__all__ = ["WidthChart"]
+__all__ = ["WidenedLayer", "WidthChart"]
+
+
+@final
+@dataclass(frozen=True)
+class WidenedLayer:
+    """A layer that became wider, and what reads it.
+
+    Attributes:
+        neurons: its index map and shares.
+        width: neurons before.
+        readers: names of the maps that read it, with the number of columns of each neuron: 1, or the places of a
+            channel that a Linear reads.
+    """
+
+    neurons: NeuronMap
+    width: int
+    readers: Mapping[str, int]
 
 
 @final
 @dataclass(frozen=True)
 class WidthChart(Chart):
-    """π with w = (1−α)w₁ + αw₂ and a = a₁ + a₂ for a split, w = w₁ and a = a₁ beside a null neuron.
+    """π with w_s = Σ_{j∈I⁻¹(s)} β_j w_j for in-weights and biases, and a_s = Σ_{j∈I⁻¹(s)} a_j for out-weights.
 
-    R′ = R∘π to first order at a split point, so g′ = Jᵀg; to second order R′ − R∘π is the curvature of the fibre.
+    R′ = R∘π to first order at the embedded point, so g′ = Jᵀg; to second order R′ − R∘π is the curvature of the fibre.
     Beside a null neuron g′ = Jᵀg at critical points only, where the mean output error vanishes.
 
     Source: Zhang et al. 2022 (arXiv 2111.15527), embeddings; the chart is derived.
 
     Attributes:
-        at: the Linear whose last output neuron was added.
-        readers: the Linears whose last input was added.
-        neuron: the neuron that was split; None for a null neuron.
-        share: α, the added neuron's share.
+        layers: those that became wider, by name.
         order: names of the smaller network's trainable parameters.
     """
 
-    at: str
-    readers: tuple[str, ...]
-    neuron: int | None
-    share: float
+    layers: Mapping[str, WidenedLayer]
     order: tuple[str, ...]
 
     def project(self, params: Parameters) -> dict[str, Tensor]:
-        """Let the halves flow together, differentiably.
+        """Let the copies flow together, differentiably.
 
         Args:
             params: θ′ by name.
@@ -44,35 +56,27 @@ class WidthChart(Chart):
         Returns:
             θ by name.
         """
-        rows = {_join(self.at, "weight"), _join(self.at, "bias")}
-        columns = {_join(reader, "weight") for reader in self.readers}
-        return {
-            name: self._merge_rows(params[name])
-            if name in rows
-            else self._merge_columns(params[name])
-            if name in columns
-            else params[name]
-            for name in self.order
-        }
+        smaller = dict(params)
+        for name, layer in self.layers.items():
+            rows, columns = layer.neurons.rows(layer.width), layer.neurons.columns(layer.width)
+            for key in (_join(name, "weight"), _join(name, "bias")):
+                if key in smaller:
+                    smaller[key] = _contracted(smaller[key], rows, 0)
+            for reader, places in layer.readers.items():
+                key = _join(reader, "weight")
+                smaller[key] = _contracted_columns(smaller[key], columns, places)
+        return {name: smaller[name] for name in self.order}
 
-    def _merge_rows(self, tensor: Tensor) -> Tensor:
-        """Return w with (1−α)w₁ + αw₂ in the split row, without the last."""
-        kept, added = tensor[:-1], tensor[-1]
-        if self.neuron is None:
-            return kept
-        step = torch.zeros(len(kept), dtype=tensor.dtype, device=tensor.device)
-        step[self.neuron] = self.share
-        difference = added - kept[self.neuron]
-        return kept + (torch.outer(step, difference) if tensor.ndim == 2 else step * difference)
 
-    def _merge_columns(self, tensor: Tensor) -> Tensor:
-        """Return a with a₁ + a₂ in the split column, without the last."""
-        kept, added = tensor[:, :-1], tensor[:, -1]
-        if self.neuron is None:
-            return kept
-        place = torch.zeros(kept.shape[1], dtype=tensor.dtype, device=tensor.device)
-        place[self.neuron] = 1
-        return kept + torch.outer(added, place)
+def _contracted(tensor: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Return the tensor with an axis multiplied by a matrix."""
+    return (tensor.movedim(axis, -1) @ matrix.to(tensor).T).movedim(-1, axis)
+
+
+def _contracted_columns(weight: Tensor, matrix: Tensor, places: int) -> Tensor:
+    """Return out-weights with the columns of each neuron's copies added."""
+    blocks = weight.reshape(len(weight), matrix.shape[1], -1)
+    return _contracted(blocks, matrix, 1).reshape(len(weight), matrix.shape[0] * places, *weight.shape[2:])
 
 
 def _join(module: str, parameter: str) -> str:

@@ -1,5 +1,6 @@
 """How width embeddings, and embeddings of embeddings, move the inertia."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from liftscape.curvature import inertia as inertia_of
-from liftscape.embedding._fibre import fibre_block
+from liftscape.embedding._fibre import copies_block
 from liftscape.embedding._prediction import InertiaLaw, InertiaPrediction, as_triple
 
-__all__ = ["ComposedLaw", "NullLaw", "SplitLaw"]
+__all__ = ["ComposedLaw", "CopiesLaw", "NullLaw"]
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,30 @@ class NullLaw:
 
 
 @dataclass(frozen=True)
-class SplitLaw:
-    """inertia(H′) = inertia(H) + inertia of the fibre's curvature, computed from the smaller network.
+class CopiesLaw:
+    """inertia(H′) = inertia(H) + Σ_s inertia of the fibre's curvature of each copied neuron s of one layer.
+
+    Three copies with shares 1, 1, −1 of all neurons of a single hidden layer whose error block H₂ has rank r give
+    (n₋ + r, n₀ + 2P − 2r, n₊ + r), P the parameters of the layer with its out-weights.
 
     Source: derived (theory 6), exact at critical points of any depth.
 
     Attributes:
-        at: the Linear whose neuron was split.
-        neuron: its number.
-        share: α.
-        added_parameters: K, parameters of one neuron with its out-weights.
+        at: the Linear whose neurons were copied.
+        shares: β of the copies of each neuron that has several.
+        added_parameters: K, parameters of the added neurons with their out-weights.
+        zeros: added neurons whose original has out-weights; along a change of its share nothing changes.
         inputs: samples with which the forward pass is recorded, where it cannot be traced symbolically.
     """
 
     at: str
-    neuron: int
-    share: float
+    shares: Mapping[int, tuple[float, ...]]
     added_parameters: int
+    zeros: int
     inputs: Any = None
 
     def predict(self, inertia: Any, risk: Any = None) -> InertiaPrediction:
-        """Return the prediction: exact with a risk, else the bounds that hold for every split.
+        """Return the prediction: exact with a risk, else the bounds that hold for every embedding.
 
         Args:
             inertia: (n₋, n₀, n₊) of the smaller network.
@@ -71,11 +75,13 @@ class SplitLaw:
             The bounds, tight where the risk is given.
         """
         if risk is None:
-            return NullLaw(self.added_parameters).predict(inertia)
-        negative, zero, positive = as_triple(inertia)
-        block = fibre_block(risk, self.at, self.neuron, self.share, self.inputs)
-        added = inertia_of(block, float(risk.gradient().norm()))
-        counts = (negative + added.negative, zero + added.zero, positive + added.positive)
+            (n, zero, p), free = as_triple(inertia), self.added_parameters - self.zeros
+            return InertiaPrediction((n, n + free), (zero + self.zeros, zero + self.added_parameters), (p, p + free))
+        counts, gradient_norm = as_triple(inertia), float(risk.gradient().norm())
+        for neuron, shares in self.shares.items():
+            added = inertia_of(copies_block(risk, self.at, neuron, shares, self.inputs), gradient_norm)
+            more = (added.negative, added.zero, added.positive)
+            counts = tuple(a + b for a, b in zip(counts, more, strict=True))
         return InertiaPrediction(*((count, count) for count in counts))
 
 

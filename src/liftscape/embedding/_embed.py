@@ -1,0 +1,265 @@
+"""General compatible embeddings: layers become wider by copies of their neurons and by null neurons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from liftscape.embedding._chart import ComposedChart
+from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._neuron_map import NeuronMap, check_factors
+from liftscape.embedding._prediction import InertiaLaw
+from liftscape.embedding._readers import find_readers
+from liftscape.embedding._width_chart import WidenedLayer, WidthChart
+from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
+from liftscape.outcomes import EmbeddingError, Outcome, SiteError
+from liftscape.risk import call_model, output_tensor, trainable_parameters
+from liftscape.sites import AFFINE, Affine, copy_with, first_batch, remade
+
+__all__ = ["WidenedSite", "embed", "require_layer"]
+
+# Far above the rounding of float32, far below what a channel in the wrong place changes.
+_KEPT = 1e-3
+
+Factors = Mapping[tuple[str, str], Float[Tensor, "rows wider"]]
+
+
+@dataclass(frozen=True)
+class WidenedSite(Outcome):
+    """What became wider.
+
+    Attributes:
+        name: the Linear or convolution that got more output neurons.
+        readers: the maps that read them.
+        index: which neuron each is a copy of, None for a null neuron.
+        shares: how much of it each hands on.
+        null_like: neurons that hand on nothing: null neurons, and copies with share 0.
+    """
+
+    name: str
+    readers: tuple[str, ...]
+    index: tuple[int | None, ...]
+    shares: tuple[float, ...]
+    null_like: tuple[int, ...]
+
+
+def embed(
+    model: "nn.Module | Embedding",
+    layers: Mapping[str, NeuronMap],
+    factors: Factors | None = None,
+    generator: torch.Generator | None = None,
+    inputs: Any = None,
+) -> Embedding:
+    """Embed a network in a wider one by index maps and factors: W′_ij = α_ij W_I(i)I(j), b′_i = b_I(i).
+
+    Σ_{j∈I⁻¹(s)} α_ij = 1 keeps outputs for every input, Σ_{i∈I⁻¹(k)} β_i α_ij = β_j keeps criticality for every S, loss
+    and activation; α_ij = β_j unless given. n₋ and n₊ never fall.
+
+    Source: Zhang et al. 2022 (arXiv 2111.15527), general compatible embedding; the inertia is derived (theory 6).
+
+    Args:
+        model: any module, or an embedding to be widened further; it is left as it was.
+        layers: the map of each layer, a Linear or Conv2d whose channels are neurons, by name.
+        factors: α by (reader, layer), one row for each neuron of the wider reader.
+        generator: source of null neurons' biases, on the CPU; seed 0 when None.
+        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
+
+    Returns:
+        The embedding; its chart is w_s = Σ_j β_j w_j, a_s = Σ_j a_j over the copies j of s.
+
+    Raises:
+        EmbeddingError: if an index map or factors are not compatible; it says which equation fails.
+        SiteError: if a map is tied, reparametrised or frozen, its neurons are read by more than maps, or a reader of
+            a null neuron has no bias.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+        >>> x = torch.randn(10, 2, dtype=torch.float64)
+        >>> wider = embed(net, {"0": NeuronMap((2, 0, 1, 0, 0), (1.0, 1.0, 1.0, 1.0, -1.0))})
+        >>> wider.model[0].out_features, bool((wider.model(x) - net(x)).abs().max() < 1e-12)
+        (5, True)
+    """
+    given = model if isinstance(model, Embedding) else None
+    network = given.model if given else model
+    assert isinstance(network, nn.Module)
+    if not layers:
+        raise EmbeddingError("an embedding in width needs a layer; give layers={name: NeuronMap(index, shares)}.")
+    widened: dict[str, WidenedLayer] = {}
+    for name, neurons in layers.items():
+        width = len(require_layer(network, name).weight)
+        neurons.check(name, width)
+        readers = find_readers(network, name, inputs)
+        _check_trainable(network, (name, *readers))
+        if None in neurons.index:
+            _require_biases(network, name, readers)
+        widened[name] = WidenedLayer(neurons, width, {reader: _places(network, name, reader) for reader in readers})
+    given_factors = dict(factors or {})
+    _check_factors(network, widened, given_factors)
+    changes = _wider_maps(network, widened, given_factors, generator or torch.Generator().manual_seed(0))
+    wider = copy_with(network, changes)
+    chart = WidthChart(widened, tuple(trainable_parameters(network)))
+    evidence = tuple(
+        WidenedSite(name, tuple(own.readers), own.neurons.index, own.neurons.shares, own.neurons.null_like)
+        for name, own in widened.items()
+    )
+    if any(isinstance(network.get_submodule(name), nn.Conv2d) for name in widened):
+        _require_kept(network, wider, inputs)
+    law = _law_of(network, widened, chart.added_parameters(trainable_parameters(wider)), inputs)
+    step = Embedding(wider, copy_with(network, {}), evidence, chart, law)
+    if given is None:
+        return step
+    composed = ComposedChart(step.chart, given.chart)
+    return Embedding(
+        step.model, given.base, (*given.sites, *evidence), composed, ComposedLaw(law, given.law, given.model)
+    )
+
+
+def require_layer(model: nn.Module, name: str) -> Affine:
+    """Return a Linear or convolution by name, or raise.
+
+    Args:
+        model: any module.
+        name: of a map in it.
+
+    Returns:
+        The map.
+
+    Raises:
+        SiteError: if there is none; the maps there are are listed.
+    """
+    module = dict(model.named_modules()).get(name)
+    if not isinstance(module, (nn.Linear, nn.Conv2d)):
+        known = [other for other, own in model.named_modules() if isinstance(own, (nn.Linear, nn.Conv2d))]
+        what = "there is none of that name" if module is None else f"it is a {type(module).__name__}"
+        raise SiteError(f"'{name}' must be a Linear or Conv2d, but {what}; these are {known}.")
+    return module
+
+
+def _law_of(model: nn.Module, widened: Mapping[str, WidenedLayer], added: int, inputs: Any) -> InertiaLaw:
+    """Return the exact law where one Linear is read by Linears and has copies alone, else the bounds."""
+    (name, own), *others = widened.items()
+    plain = all(isinstance(model.get_submodule(each), nn.Linear) for each in (name, *own.readers))
+    if others or not plain or None in own.neurons.index:
+        return NullLaw(added)
+    shares: dict[int, tuple[float, ...]] = {}
+    for source in range(own.width):
+        pairs = zip(own.neurons.index, own.neurons.shares, strict=True)
+        copies = tuple(share for other, share in pairs if other == source)
+        if len(copies) > 1:
+            shares[source] = copies
+    columns = torch.cat([require_affine(model, reader).weight.detach() for reader in own.readers])
+    zeros = sum(len(copies) - 1 for source, copies in shares.items() if bool(columns[:, source].any()))
+    return CopiesLaw(name, shares, added, zeros, inputs)
+
+
+def _wider_maps(
+    model: nn.Module, widened: Mapping[str, WidenedLayer], factors: Factors, generator: torch.Generator
+) -> dict[str, nn.Module]:
+    """Return the new maps: rows of the widened layers, columns of their readers."""
+    changes: dict[str, Affine] = {}
+    for name, own in widened.items():
+        changes[name] = _with_rows(require_layer(model, name), own.neurons, generator)
+    for name, own in widened.items():
+        columns, shares = own.neurons.columns(own.width), torch.tensor(own.neurons.shares, dtype=torch.float64)
+        for reader, places in own.readers.items():
+            map_ = changes.get(reader) or require_affine(model, reader)
+            alpha = factors.get((reader, name), shares.expand(len(map_.weight), -1))
+            weight = map_.weight.detach().double()
+            blocks = weight.reshape(len(weight), own.width, -1)
+            copied = torch.einsum("isp,sj->ijp", blocks, columns.to(blocks))
+            copied = copied * alpha.to(copied)[:, :, None]
+            shape = (len(weight), len(own.neurons.index) * places, *weight.shape[2:])
+            changes[reader] = remade(map_, copied.reshape(shape), map_.bias)
+    return dict(changes)
+
+
+def require_affine(model: nn.Module, name: str) -> Affine:
+    """Return a map by name.
+
+    Args:
+        model: any module.
+        name: of a Linear or convolution in it.
+
+    Returns:
+        The map.
+    """
+    module = model.get_submodule(name)
+    assert isinstance(module, AFFINE)
+    return module
+
+
+def _with_rows(map_: Affine, neurons: NeuronMap, generator: torch.Generator) -> Affine:
+    """Return a map with a row for each new neuron; those of null neurons are zero, with a bias that is drawn."""
+    rows = torch.tensor([-1 if source is None else source for source in neurons.index])
+    null = rows < 0
+    weight = map_.weight.detach()[rows.clamp_min(0)].clone()
+    weight[null] = 0
+    bias = None
+    if map_.bias is not None:
+        bias = map_.bias.detach()[rows.clamp_min(0)].clone()
+        bias[null] = torch.randn(int(null.sum()), generator=generator, dtype=torch.float64).to(bias)
+    return remade(map_, weight, bias)
+
+
+def _check_factors(model: nn.Module, widened: Mapping[str, WidenedLayer], factors: Factors) -> None:
+    """Raise unless all factors belong to a layer and its reader, and are compatible."""
+    for (reader, at), alpha in factors.items():
+        if at not in widened or reader not in widened[at].readers:
+            pairs = [(reader, name) for name, own in widened.items() for reader in own.readers]
+            raise EmbeddingError(f"factors are given for {(reader, at)}, but only {pairs} read one another.")
+        reads = widened[reader].neurons if reader in widened else None
+        check_factors(alpha, at, widened[at].neurons, reader, reads, len(require_affine(model, reader).weight))
+
+
+def _places(model: nn.Module, at: str, reader: str) -> int:
+    """Return how many columns of a reader belong to each neuron."""
+    map_, reads = require_layer(model, at), require_affine(model, reader)
+    columns = reads.weight.shape[1]
+    if isinstance(reads, nn.Conv2d) and (reads.groups != 1 or columns != len(map_.weight)):
+        raise SiteError(f"'{reader}' reads the channels of '{at}' in {reads.groups} groups; choose a layer without.")
+    if columns % len(map_.weight):
+        raise SiteError(f"'{reader}' has {columns} columns, which {len(map_.weight)} neurons of '{at}' do not share.")
+    return columns // len(map_.weight)
+
+
+def _require_kept(model: nn.Module, wider: nn.Module, inputs: Any) -> None:
+    """Raise unless outputs are kept on the first batch: a flattening may have mixed channels with places."""
+    batch = first_batch(inputs)
+    outputs = lambda network: output_tensor(call_model(network, trainable_parameters(network), batch))
+    with torch.no_grad():
+        ours = outputs(model)
+        try:
+            gap = float((outputs(wider) - ours).abs().max())
+        except RuntimeError:
+            gap = inf
+    if gap > _KEPT * float(ours.abs().max()):
+        raise SiteError("the channels do not reach their readers as blocks of features; choose another layer.")
+
+
+def _require_biases(model: nn.Module, at: str, readers: tuple[str, ...]) -> None:
+    """Refuse a null neuron whose readers have no bias that is critical with it."""
+    unbiased = [name for name in readers if require_affine(model, name).bias is None]
+    if unbiased:
+        raise SiteError(
+            f"a null neuron of '{at}' is critical only if its readers' biases are, but {unbiased} have none; use split."
+        )
+
+
+def _check_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Refuse maps whose weights are not the module's own trainable ones, used once in the tree."""
+    parameters = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
+    for name in names:
+        module = require_affine(model, name)
+        own = [p for p in (module._parameters.get("weight"), module._parameters.get("bias")) if p is not None]
+        if "weight" not in module._parameters:
+            raise SiteError(
+                f"'{name}' is reparametrised, so its neurons cannot be copied; remove the parametrisation first."
+            )
+        if any(parameters.count(id(p)) > 1 for p in own):
+            raise SiteError(f"parameters of '{name}' are tied to another module; untie them and try again.")
+        if any(not p.requires_grad for p in own):
+            raise SiteError(f"'{name}' is frozen, so its embedding is not critical; call requires_grad_() on it.")
