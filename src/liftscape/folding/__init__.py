@@ -4,12 +4,15 @@ from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
+from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
 from liftscape.folding._sameness import Sameness, output_gap, search_difference
 from liftscape.folding._saved import load_folded, save_folded
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 from liftscape.folding._trim import Trim, TrimRow, trim
 
 __all__ = [
+    "Collapse",
+    "CollapseRow",
     "Fold",
     "FoldRow",
     "FoldSearch",
@@ -17,6 +20,7 @@ __all__ = [
     "Sameness",
     "Trim",
     "TrimRow",
+    "collapse_residuals",
     "fold",
     "fold_within",
     "interval_bounds",

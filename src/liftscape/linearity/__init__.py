@@ -10,6 +10,7 @@ from liftscape.linearity._occupancy import (
     watching_pieces,
 )
 from liftscape.linearity._runs import Run, find_runs
+from liftscape.linearity._sums import chain_of, identity_like, sum_of
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "Run",
     "absorbed",
     "activation_modules",
+    "chain_of",
     "composition",
     "find_runs",
     "fit_runs",
     "has_no_padding",
+    "identity_like",
     "in_fewer_groups",
     "layer_linearity",
     "model_and_inputs",
@@ -32,5 +35,6 @@ __all__ = [
     "piece_occupancy",
     "replace_run",
     "rows_of",
+    "sum_of",
     "watching_pieces",
 ]
