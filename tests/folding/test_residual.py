@@ -278,6 +278,23 @@ def test_a_block_that_halves_the_picture_becomes_one_convolution_with_its_projec
         torch.testing.assert_close(found.model(x), model(x), rtol=1e-10, atol=1e-10)
 
 
+def test_what_a_collapse_makes_linear_folds_on() -> None:
+    # relu(x + Wx) is linear on the data, and so is what the collapsed block and the next map make.
+    torch.manual_seed(0)
+    model = nn.Sequential(Block(nn.Linear(3, 3)), nn.Linear(3, 2)).to(F64)
+    with torch.no_grad():
+        model[0].branch.bias += 50
+        x = torch.randn(30, 3, dtype=F64)
+        found = collapse_residuals(model, x)
+        assert found.removed == ("0.relu",)
+        unit = torch.eye(3, dtype=F64)
+        expected = model[1].weight @ (unit + model[0].branch.weight)
+        maps = [module for module in found.model.modules() if isinstance(module, nn.Linear)]
+        assert len(maps) == 1
+        torch.testing.assert_close(maps[0].weight, expected, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(found.model(x), model(x), rtol=1e-12, atol=1e-12)
+
+
 def test_a_norm_over_another_axis_than_the_maps_is_found_out() -> None:
     torch.manual_seed(0)
     # BatchNorm1d takes axis 1 of three, a Linear the last one; both have four entries here.

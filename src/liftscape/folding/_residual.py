@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from liftscape.folding._fold import fold
+from liftscape.folding._graph_modules import graph_of
 from liftscape.folding._neighbours import joined_neighbours
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import output_gap
-from liftscape.folding._sum_graph import collapse_sums, graph_of
+from liftscape.folding._sum_graph import collapse_sums
 from liftscape.linearity import model_and_inputs
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
@@ -192,7 +193,8 @@ def _shared(model: nn.Module) -> set[int]:
 def _is_block(module: nn.Module) -> bool:
     """Tell modules whose forward may hold a sum of branches."""
     composite = next(module.children(), None) is not None
-    return composite and type(module) not in {nn.Sequential, nn.ModuleList, nn.ModuleDict}
+    # A graph module keeps the children of a module that it calls no more in plain containers.
+    return composite and type(module) not in {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict}
 
 
 def _depth(name: str) -> int:

@@ -1,20 +1,20 @@
 """Sums of affine branches in the forward pass of one module, found and replaced in the graph that torch.fx traces."""
 
-import copy
 import operator
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from liftscape.folding._graph_modules import call_activations_as_modules, graph_of
 from liftscape.linearity import chain_of, identity_like, sum_of
 from liftscape.sites import AFFINE, Affine
 
-__all__ = ["FoundSum", "collapse_sums", "graph_of"]
+__all__ = ["FoundSum", "collapse_sums"]
 
 _aten = torch.ops.aten
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, _aten.add.Tensor, _aten.add_.Tensor, "add", "add_"}
@@ -36,27 +36,6 @@ class FoundSum:
     reason: str
 
 
-@final
-class _Tracer(fx.Tracer):
-    """Traces a module's own forward alone; its children are called as they are."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Return True."""
-        return True
-
-
-def graph_of(module: nn.Module) -> fx.Graph:
-    """Return the graph of a module's own forward, with its children as calls.
-
-    Args:
-        module: any; where it is a graph already, that is copied.
-
-    Returns:
-        The graph.
-    """
-    return copy.deepcopy(module.graph) if isinstance(module, fx.GraphModule) else _Tracer().trace(module)
-
-
 def collapse_sums(module: nn.Module, graph: fx.Graph, shared: Container[int]) -> tuple[nn.Module, tuple[FoundSum, ...]]:
     """Put one map in the place of each sum of affine branches in a module's own forward.
 
@@ -67,7 +46,7 @@ def collapse_sums(module: nn.Module, graph: fx.Graph, shared: Container[int]) ->
 
     Returns:
         The module itself where nothing changed, one map where nothing else is left of it, or a graph module that keeps
-        the names of all other children; and the sums.
+        the names of all other children and calls activations as modules, so that their layers fold on; and the sums.
     """
     found: list[FoundSum] = []
     made: dict[str, nn.Module] = {}
@@ -83,6 +62,7 @@ def collapse_sums(module: nn.Module, graph: fx.Graph, shared: Container[int]) ->
     for name, map_ in made.items():
         parent, _, child = name.rpartition(".")
         setattr(module.get_submodule(parent), child, map_)
+    call_activations_as_modules(module, graph)
     rewritten = fx.GraphModule(module, graph, type(module).__name__)
     rewritten.training = module.training
     return rewritten, tuple(found)
