@@ -2,8 +2,10 @@
 
 import copy
 import io
+import json
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -293,6 +295,66 @@ def test_what_a_collapse_makes_linear_folds_on() -> None:
         assert len(maps) == 1
         torch.testing.assert_close(maps[0].weight, expected, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(found.model(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+class Pooled(nn.Module):
+    """A block with children that stay, calls of functions, slices and several arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.norm, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, scale: float = 2.0) -> Tensor:
+        h = torch.relu(x + self.branch(x))
+        h = self.norm(h)[:, :, 1:-1]
+        return self.head(torch.cat([h.mean((2, 3)), h.mean(dim=(2, 3)) * scale], dim=1))
+
+
+def test_a_collapsed_network_is_saved_and_loads_again_without_running_code(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    branch = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 1))
+    model = far(nn.Sequential(nn.Conv2d(1, 4, 3), Block(branch, addition="method"), Pooled())).to(F64)
+    x = torch.randn(9, 1, 8, 8, dtype=F64)
+    found = collapse_residuals(model, x)
+    assert found.collapsed == ("1", "2")
+    ls.save_embedded((model, found.model), tmp_path / "small")
+    again = ls.load_embedded(model, tmp_path / "small")
+    with torch.no_grad():
+        assert torch.equal(again(x), found.model(x))
+        torch.testing.assert_close(again(x), model(x), rtol=1e-10, atol=1e-10)
+    assert isinstance(again[2].norm, nn.GroupNorm)
+    recipe = tmp_path / "small" / "recipe.json"
+    text = recipe.read_text()
+    recipe.write_text(text.replace('"torch.cat"', '"os.system"'))
+    with pytest.raises(ls.LiftscapeError, match=r"calls call_function 'os.system', which no recipe"):
+        ls.load_embedded(model, tmp_path / "small")
+    entries = json.loads(text)
+    calls = next(edit["block"]["calls"] for edit in entries["edits"] if edit["at"] == "2")
+    for place, evil in ((2, "x=print('code was run')"), (0, "x=print('code was run')")):
+        calls[0][place], kept = evil, calls[0][place]
+        recipe.write_text(json.dumps(entries))
+        with pytest.raises(ls.LiftscapeError, match="calls placeholder"):
+            ls.load_embedded(model, tmp_path / "small")
+        calls[0][place] = kept
+    calls[-2][4] = {"dict": [["x=print('code was run')", 1]]}
+    recipe.write_text(json.dumps(entries))
+    with pytest.raises(ls.LiftscapeError, match="are no names of arguments"):
+        ls.load_embedded(model, tmp_path / "small")
+    recipe.write_text(text.replace('"head"', '"tail"'))
+    with pytest.raises(ls.LiftscapeError, match="a graph that does not fit Pooled"):
+        ls.load_embedded(model, tmp_path / "small")
+
+
+def test_a_call_that_no_recipe_can_hold_is_named(tmp_path: Path) -> None:
+    class Odd(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.special.bessel_j0(x + self.branch(x))
+
+    model, x = nn.Sequential(Odd(nn.Linear(3, 3))).to(F64), torch.randn(9, 3, dtype=F64)
+    found = collapse_residuals(model, x)
+    assert found.collapsed == ("0",)
+    with pytest.raises(ls.LiftscapeError, match="'0' calls special_bessel_j0 in its forward"):
+        ls.save_embedded((model, found.model), tmp_path / "odd")
 
 
 def test_a_norm_over_another_axis_than_the_maps_is_found_out() -> None:

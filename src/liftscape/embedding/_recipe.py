@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
+from liftscape.embedding._graph_recipe import build_block, called_modules, describe_block
 from liftscape.outcomes import EmbeddingError, LoadError
 from liftscape.sites import Parallel, copy_with
 
@@ -57,7 +58,8 @@ def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
 
     Returns:
         Edits ``{"at": name, "module": description}``; a description names a Sequential or Parallel with its
-        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments.
+        children, a Linear with its widths, a convolution with its geometry, or an activation with its arguments. A
+        block whose forward became a graph is described by its calls and its new modules under "block" instead.
 
     Raises:
         EmbeddingError: if a module differs that is none of these.
@@ -94,7 +96,14 @@ def apply_edits(base: nn.Module, edits: list[Edit], device: torch.device, dtype:
             f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
             "give the network that the recipe was made from."
         )
-    modules = {edit["at"]: _build(edit.get("module"), device, dtype) for edit in edits if "leave" not in edit}
+    build = lambda entry: _build(entry, device, dtype)
+    modules = {
+        edit["at"]: build_block(base.get_submodule(edit["at"]), edit["block"], build)
+        if "block" in edit
+        else build(edit.get("module"))
+        for edit in edits
+        if "leave" not in edit
+    }
     made = copy_with(base, modules)
     for name, key in left:
         # A Sequential that is shared loses its child once.
@@ -128,6 +137,10 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
         for key, child in mine.items():
             yield from _compare(child, theirs[key], f"{name}.{key}" if name else key, seen)
         return
+    if isinstance(model, fx.GraphModule):
+        kept = {target: _is_kept(base, model, target) for target in called_modules(model)}
+        yield {"at": name, "block": describe_block(base, model, name, kept, _describe)}
+        return
     yield {"at": name, "module": _describe(model, name)}
 
 
@@ -139,6 +152,17 @@ def _children(module: nn.Module) -> dict[str, nn.Module]:
 def _is_part(some: dict[str, nn.Module], whole: dict[str, nn.Module]) -> bool:
     """Tell whether some but not all children stand in the order of the whole."""
     return 0 < len(some) < len(whole) and list(some) == [key for key in whole if key in some]
+
+
+def _is_kept(base: nn.Module, block: nn.Module, target: str) -> bool:
+    """Tell whether a module of a block is that of its base, but for its weights."""
+    known = {name for name, _ in base.named_modules(remove_duplicate=False)}
+    if target not in known:
+        return False
+    try:
+        return not list(_compare(base.get_submodule(target), block.get_submodule(target), target, {}))
+    except EmbeddingError:
+        return False
 
 
 def _same_alone(base: nn.Module, model: nn.Module) -> bool:
