@@ -1,5 +1,6 @@
 """On a GPU everything gives what it gives on the CPU, and large tensors stay there; skipped where there is none."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,47 @@ def test_convolutions_fold_on_the_device() -> None:
         folded = ls.fold(model, x, at="1", how=how).model
         with torch.no_grad():
             torch.testing.assert_close(folded(x), model(x), rtol=1e-9, atol=1e-9)
+
+
+class Residual(nn.Module):
+    """x ↦ x + branch(x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.branch(x))
+
+
+def test_groups_paths_bounds_and_collapses_are_those_of_the_cpu() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.LeakyReLU(0.1), nn.Conv2d(4, 3, 1)).to("cuda", F64)
+    x = torch.randn(10, 4, 8, 8, dtype=F64, device="cuda")
+    lifted = ls.lift(model, "0", x, 12, "elu")
+    other = lifted.manifold.sample(torch.Generator().manual_seed(1))
+    for network in (lifted.model, lifted.manifold.path(other)(0.5), ls.fold(lifted, x).model):
+        with torch.no_grad():
+            torch.testing.assert_close(network(x), model(x), rtol=1e-9, atol=1e-9)
+    dense = nn.Sequential(nn.Linear(4, 9), nn.LeakyReLU(0.1), nn.Linear(9, 3)).to("cuda", F64)
+    with torch.no_grad():
+        dense[0].bias[:8] += 90.0
+    trimmed = ls.trim(dense, x[:, :, 0, 0], affine_path=True)
+    assert trimmed.rows[0].beside >= 8
+    network = nn.Sequential(Residual(), nn.Conv2d(4, 2, 3)).to("cuda", F64)
+    collapsed = ls.folding.collapse_residuals(network, x)
+    assert collapsed.collapsed == ("0",)
+    with torch.no_grad():
+        torch.testing.assert_close(trimmed.model(x[:, :, 0, 0]), dense(x[:, :, 0, 0]), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(collapsed.model(x), network(x), rtol=1e-9, atol=1e-9)
+    low, high = torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64)
+    bounds = ls.folding.linear_bounds(dense, low.cuda(), high.cuda())["1"]
+    expected = ls.folding.linear_bounds(copy.deepcopy(dense).cpu(), low, high)["1"]
+    for own, cpu in zip(bounds, expected, strict=True):
+        torch.testing.assert_close(own.cpu(), cpu, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        dense[0].bias += 90.0
+    assert ls.fold(dense, how="proved", box=(low, high)).removed == ("1",)
 
 
 @pytest.mark.parametrize("name", STUDIES)

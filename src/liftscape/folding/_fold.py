@@ -129,9 +129,12 @@ def fold(
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
-    bounded = None if box is None else (linear_bounds if bounds == "linear" else interval_bounds)(model, *box)
+    bounded = None
     if box is not None:
         like = next(model.parameters())
+        bounded = (linear_bounds if bounds == "linear" else interval_bounds)(
+            model, *(end.to(like.device) for end in box)
+        )
         source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
@@ -165,7 +168,9 @@ def _occupied_between(
 ) -> dict[str, Occupancy]:
     """Return which pieces hold all that lies between bounds."""
     free = [run.activation for run in runs if run.refusal is None]
-    return {name: occupancy_between(name, model.get_submodule(name), *bounds[name]) for name in free}
+    return {
+        name: occupancy_between(name, model.get_submodule(name), *(end.cpu() for end in bounds[name])) for name in free
+    }
 
 
 def _exactly(
