@@ -2,47 +2,15 @@
 
 import copy
 import io
-import json
-from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.folding.blocks import ADDITIONS, F64, Block, far
 from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.folding import collapse_residuals
-
-F64 = torch.float64
-ADDITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "operator": lambda a, b: a + b,
-    "function": torch.add,
-    "method": lambda a, b: a.add(b),
-    "turned": lambda a, b: b + a,
-}
-
-
-def in_place(a: Tensor, b: Tensor) -> Tensor:
-    a += b
-    return a
-
-
-ADDITIONS["in place"] = in_place
-
-
-class Block(nn.Module):
-    """x ↦ σ(shortcut(x) + branch(x)), σ called as a function."""
-
-    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None, addition: str = "operator") -> None:
-        super().__init__()
-        self.branch, self.shortcut, self.addition = branch, shortcut, addition
-
-    def forward(self, x: Tensor) -> Tensor:
-        other = x if self.shortcut is None else self.shortcut(x)
-        return torch.relu(ADDITIONS[self.addition](self.branch(x), other))
 
 
 class Bare(nn.Module):
@@ -66,18 +34,6 @@ class Own(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(self.maps[1](self.maps[0](x)))
-
-
-def far(model: nn.Module, shift: float = 60.0) -> nn.Module:
-    """Shift every map or norm in front of an activation module so far that one piece holds its neurons."""
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Sequential):
-                children = list(module)
-                for child, after in pairwise(children):
-                    if isinstance(after, (nn.ReLU, nn.LeakyReLU)) and child.bias is not None:
-                        child.bias += shift
-    return model
 
 
 @given(
@@ -207,65 +163,6 @@ def test_what_is_left_is_a_normal_module() -> None:
     assert again.operations_after == again.operations_before
 
 
-class Twice(Block):
-    """Calls its branch twice."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.branch(x + self.branch(x))
-
-
-class Branching(Block):
-    """Branches on its input, which no trace follows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x) if bool(x.sum() > 0) else x - self.branch(x)
-
-
-class Seen(Block):
-    """Hands on what its branch makes as well."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        made = self.branch(x)
-        return (x + made) * made
-
-
-@pytest.mark.parametrize(
-    ("block", "reason"),
-    [
-        (lambda: Block(nn.Sequential(nn.Linear(3, 3), nn.Tanh())), "the terms of the sum are not affine in one tensor"),
-        (lambda: Twice(nn.Linear(3, 3)), "'branch' is called several times"),
-        (lambda: Branching(nn.Linear(3, 3)), "its forward cannot be traced"),
-        (lambda: Seen(nn.Linear(3, 3)), "the terms of the sum are not affine in one tensor"),
-        (lambda: Block(nn.Linear(3, 1)), "from 3 features to 1 is not added to what it reads"),
-        (lambda: Block(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).train()), "are not affine in one tensor"),
-    ],
-)
-def test_what_stays_is_named(block: Callable[[], nn.Module], reason: str) -> None:
-    torch.manual_seed(0)
-    made = block()
-    model = nn.Sequential(made, nn.Linear(3, 2)).to(F64)
-    x = torch.rand(9, 3, dtype=F64)
-    found = collapse_residuals(model, x)
-    assert found.collapsed == ()
-    assert reason in found.report[0].reason
-    assert type(found.model[0]) is type(made)
-    with torch.no_grad():
-        assert torch.equal(found.model(x), model(x))
-
-
-def test_geometry_shared_weights_and_missing_inputs_are_refused() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(9, 2, 6, 6, dtype=F64)
-    mixed = nn.Sequential(Block(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), nn.Conv2d(2, 2, 5, padding=2)))
-    assert "padding modes" in collapse_residuals(mixed.to(F64), x).report[0].reason
-    first, second = Block(nn.Conv2d(2, 2, 1)), Block(nn.Conv2d(2, 2, 1))
-    second.branch.weight = first.branch.weight
-    tied = collapse_residuals(nn.Sequential(first, second).to(F64), x)
-    assert [row.reason for row in tied.report] == ["parameters of 'branch' are shared with another module."] * 2
-    with pytest.raises(ls.LiftscapeError, match="give inputs, or a risk"):
-        collapse_residuals(mixed)
-
-
 def test_a_block_that_halves_the_picture_becomes_one_convolution_with_its_projection() -> None:
     torch.manual_seed(0)
     branch = nn.Sequential(nn.Conv2d(2, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
@@ -295,78 +192,3 @@ def test_what_a_collapse_makes_linear_folds_on() -> None:
         assert len(maps) == 1
         torch.testing.assert_close(maps[0].weight, expected, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(found.model(x), model(x), rtol=1e-12, atol=1e-12)
-
-
-class Pooled(nn.Module):
-    """A block with children that stay, calls of functions, slices and several arguments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.branch, self.norm, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Linear(8, 2)
-
-    def forward(self, x: Tensor, scale: float = 2.0) -> Tensor:
-        h = torch.relu(x + self.branch(x))
-        h = self.norm(h)[:, :, 1:-1]
-        return self.head(torch.cat([h.mean((2, 3)), h.mean(dim=(2, 3)) * scale], dim=1))
-
-
-def test_a_collapsed_network_is_saved_and_loads_again_without_running_code(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    branch = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 1))
-    model = far(nn.Sequential(nn.Conv2d(1, 4, 3), Block(branch, addition="method"), Pooled())).to(F64)
-    x = torch.randn(9, 1, 8, 8, dtype=F64)
-    found = collapse_residuals(model, x)
-    assert found.collapsed == ("1", "2")
-    ls.save_embedded((model, found.model), tmp_path / "small")
-    again = ls.load_embedded(model, tmp_path / "small")
-    with torch.no_grad():
-        assert torch.equal(again(x), found.model(x))
-        torch.testing.assert_close(again(x), model(x), rtol=1e-10, atol=1e-10)
-    assert isinstance(again[2].norm, nn.GroupNorm)
-    recipe = tmp_path / "small" / "recipe.json"
-    text = recipe.read_text()
-    recipe.write_text(text.replace('"torch.cat"', '"os.system"'))
-    with pytest.raises(ls.LiftscapeError, match=r"calls call_function 'os.system', which no recipe"):
-        ls.load_embedded(model, tmp_path / "small")
-    entries = json.loads(text)
-    calls = next(edit["block"]["calls"] for edit in entries["edits"] if edit["at"] == "2")
-    for place, evil in ((2, "x=print('code was run')"), (0, "x=print('code was run')")):
-        calls[0][place], kept = evil, calls[0][place]
-        recipe.write_text(json.dumps(entries))
-        with pytest.raises(ls.LiftscapeError, match="calls placeholder"):
-            ls.load_embedded(model, tmp_path / "small")
-        calls[0][place] = kept
-    calls[-2][4] = {"dict": [["x=print('code was run')", 1]]}
-    recipe.write_text(json.dumps(entries))
-    with pytest.raises(ls.LiftscapeError, match="are no names of arguments"):
-        ls.load_embedded(model, tmp_path / "small")
-    recipe.write_text(text.replace('"head"', '"tail"'))
-    with pytest.raises(ls.LiftscapeError, match="a graph that does not fit Pooled"):
-        ls.load_embedded(model, tmp_path / "small")
-
-
-def test_a_call_that_no_recipe_can_hold_is_named(tmp_path: Path) -> None:
-    class Odd(Block):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.special.bessel_j0(x + self.branch(x))
-
-    model, x = nn.Sequential(Odd(nn.Linear(3, 3))).to(F64), torch.randn(9, 3, dtype=F64)
-    found = collapse_residuals(model, x)
-    assert found.collapsed == ("0",)
-    with pytest.raises(ls.LiftscapeError, match="'0' calls special_bessel_j0 in its forward"):
-        ls.save_embedded((model, found.model), tmp_path / "odd")
-
-
-def test_a_norm_over_another_axis_than_the_maps_is_found_out() -> None:
-    torch.manual_seed(0)
-    # BatchNorm1d takes axis 1 of three, a Linear the last one; both have four entries here.
-    model = nn.Sequential(Block(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))).to(F64)
-    x = torch.randn(20, 4, 4, dtype=F64)
-    model(x)
-    with torch.no_grad():
-        model[0].branch[1].weight.copy_(torch.tensor([0.5, 1.0, 2.0, 3.0]))
-    found = collapse_residuals(model.eval(), x)
-    assert found.collapsed == ()
-    assert "would change the outputs" in found.report[0].reason
-    with torch.no_grad():
-        assert torch.equal(found.model(x), model(x))
