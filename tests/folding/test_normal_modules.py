@@ -14,9 +14,21 @@ from torch import nn
 
 import liftscape as ls
 from liftscape.embedding import load_embedded, save_embedded
+from liftscape.folding import collapse_residuals
 
 F64 = torch.float64
-KINDS = ("mlp", "lift", "lift then fold", "exact", "least squares", "search", "trim")
+KINDS = (
+    "mlp",
+    "lift",
+    "lift then fold",
+    "exact",
+    "least squares",
+    "search",
+    "trim",
+    "affine path",
+    "groups",
+    "collapse",
+)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -33,6 +45,27 @@ def relu_cnn() -> nn.Module:
     return cnn(slope=0.0)
 
 
+def grouped() -> nn.Module:
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ELU(), nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.ReLU()]
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
+
+
+class Block(nn.Module):
+    """x ↦ relu(x + branch(x)) with a norm behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1))
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(torch.relu(x + self.branch(x)))
+
+
+def residual() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), Block(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
+
+
 class Case(NamedTuple):
     """A network, what was made of it, and inputs."""
 
@@ -45,7 +78,8 @@ class Case(NamedTuple):
 @cache
 def made(kind: str) -> Case:
     torch.manual_seed(0)
-    build = mlp if kind in {"mlp", "lift then fold", "search"} else relu_cnn if kind == "trim" else cnn
+    special = {"trim": relu_cnn, "groups": grouped, "collapse": residual}
+    build = mlp if kind in {"mlp", "lift then fold", "search", "affine path"} else special.get(kind, cnn)
     base = build().to(F64)
     x = torch.randn(20, 5, dtype=F64) if build is mlp else torch.randn(20, 1, 8, 8, dtype=F64)
     # Statistics of its own, without which BatchNorm would do nothing.
@@ -74,6 +108,20 @@ def made(kind: str) -> Case:
     if kind == "search":
         found = ls.fold_within(ls.EmpiricalRisk(base, "mse", (x, base(x).detach() + 0.1)), budget=1e6)
         assert "4" in found.removed
+        return Case(build, base, found.model, x)
+    if kind == "affine path":
+        with torch.no_grad():
+            base[1].bias[:5] += 9
+        beside = ls.trim(base, x, affine_path=True)
+        assert beside.rows[0].beside >= 5
+        return Case(build, base, beside.model, x)
+    if kind == "groups":
+        return Case(build, base, ls.lift(base, "3", x, 8, "leaky_relu").model, x)
+    if kind == "collapse":
+        with torch.no_grad():
+            base[1].branch[1].bias += 9
+        found = collapse_residuals(base, x)
+        assert found.collapsed == ("1",)
         return Case(build, base, found.model, x)
     trimmed = ls.trim(base, x)
     assert [row.removed > 0 for row in trimmed.rows] == [True, True]

@@ -33,16 +33,13 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = re.compile(r"[A-Za-z0-9_ ]+(\.[A-Za-z0-9_ ]+)*")
 
 
-def describe_block(
-    base: nn.Module, block: fx.GraphModule, name: str, kept: Mapping[str, bool], describe: Describe
-) -> Any:
+def describe_block(block: fx.GraphModule, name: str, kept: Mapping[str, bool], describe: Describe) -> dict[str, Any]:
     """Describe a block whose forward is a graph by its calls and by those of its modules that are new.
 
     Args:
-        base: the block that it was made of.
         block: the graph.
-        name: of both, for refusals.
-        kept: for each module that is called whether the base has it as it is.
+        name: of it, for refusals.
+        kept: for each module that is called whether the block it was made of has it as it is.
         describe: describes a new module.
 
     Returns:
@@ -53,7 +50,7 @@ def describe_block(
     """
     nodes = [_write(node, name) for node in block.graph.nodes]
     new = [[target, describe(block.get_submodule(target), f"{name}.{target}")] for target in kept if not kept[target]]
-    return {"class": type(base).__name__, "calls": nodes, "new": new}
+    return {"calls": nodes, "new": new}
 
 
 def called_modules(block: fx.GraphModule) -> Iterator[str]:
@@ -94,7 +91,7 @@ def build_block(base: nn.Module, description: Any, build: Callable[[Any], nn.Mod
             function = _FUNCTIONS[target] if op == "call_function" else target
             made[name] = graph.create_node(op, function, _read(args, made), _read(kwargs, made), name)
         graph.lint()
-        return fx.GraphModule(root, graph, str(description["class"]))
+        return fx.GraphModule(root, graph)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SyntaxError) as error:
         raise LoadError(
             f"the recipe describes a graph that does not fit {type(base).__name__}: {error}; give the network that the "

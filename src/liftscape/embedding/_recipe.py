@@ -139,7 +139,7 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
         return
     if isinstance(model, fx.GraphModule):
         kept = {target: _is_kept(base, model, target) for target in called_modules(model)}
-        yield {"at": name, "block": describe_block(base, model, name, kept, _describe)}
+        yield {"at": name, "block": describe_block(model, name, kept, _describe)}
         return
     yield {"at": name, "module": _describe(model, name)}
 

@@ -63,7 +63,10 @@ def collapse_sums(module: nn.Module, graph: fx.Graph, shared: Container[int]) ->
         parent, _, child = name.rpartition(".")
         setattr(module.get_submodule(parent), child, map_)
     call_activations_as_modules(module, graph)
-    rewritten = fx.GraphModule(module, graph, type(module).__name__)
+    for node in graph.nodes:
+        # Annotations of the old code would have to be found again wherever the graph is loaded.
+        node.type = None
+    rewritten = fx.GraphModule(module, graph)
     rewritten.training = module.training
     return rewritten, tuple(found)
 
