@@ -26,6 +26,7 @@ _HOME = {
     "carry_over": "training",
     "certify": "critical",
     "embed": "embedding",
+    "collapse_residuals": "folding",
     "find_critical_point": "critical",
     "find_critical_points": "critical",
     "find_sites": "sites",

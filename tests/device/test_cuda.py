@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import liftscape as ls
-from liftscape.folding import collapse_residuals, linear_bounds
+from liftscape.folding import linear_bounds
 from liftscape.studies.catalogue import STUDIES
 from liftscape.studies.runner import run_study
 
@@ -166,7 +166,7 @@ def test_groups_paths_bounds_and_collapses_are_those_of_the_cpu() -> None:
     trimmed = ls.trim(dense, x[:, :, 0, 0], affine_path=True)
     assert trimmed.rows[0].beside >= 8
     network = nn.Sequential(Residual(), nn.Conv2d(4, 2, 3)).to("cuda", F64)
-    collapsed = collapse_residuals(network, x)
+    collapsed = ls.collapse_residuals(network, x)
     assert collapsed.collapsed == ("0",)
     with torch.no_grad():
         torch.testing.assert_close(trimmed.model(x[:, :, 0, 0]), dense(x[:, :, 0, 0]), rtol=1e-9, atol=1e-9)

@@ -14,7 +14,6 @@ from torch import nn
 
 import liftscape as ls
 from liftscape.embedding import load_embedded, save_embedded
-from liftscape.folding import collapse_residuals
 
 F64 = torch.float64
 KINDS = (
@@ -112,15 +111,15 @@ def made(kind: str) -> Case:
     if kind == "affine path":
         with torch.no_grad():
             base[1].bias[:5] += 9
-        beside = ls.trim(base, x, affine_path=True)
-        assert beside.rows[0].beside >= 5
-        return Case(build, base, beside.model, x)
+        trimmed = ls.trim(base, x, affine_path=True)
+        assert trimmed.rows[0].beside >= 5
+        return Case(build, base, trimmed.model, x)
     if kind == "groups":
         return Case(build, base, ls.lift(base, "3", x, 8, "leaky_relu").model, x)
     if kind == "collapse":
         with torch.no_grad():
             base[1].branch[1].bias += 9
-        found = collapse_residuals(base, x)
+        found = ls.collapse_residuals(base, x)
         assert found.collapsed == ("1",)
         return Case(build, base, found.model, x)
     trimmed = ls.trim(base, x)
