@@ -84,7 +84,7 @@ def linear_bounds(
         >>> bool(high.abs() < 1e-12)  # intervals give 2, since they forget that both neurons see one input
         True
     """
-    box = box_of(low, high)
+    box = plain = box_of(low, high)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     steps: list[_Step] = []
     with torch.no_grad():
@@ -95,9 +95,10 @@ def linear_bounds(
                 found[name] = by_neuron(box[0], least=True), by_neuron(box[1], least=False)
                 lines = bounding_lines(module, *box)
             # First, since it refuses what no bounds are carried through.
-            after = through(name, module, box)
+            after, plain = through(name, module, box), through(name, module, plain)
             steps.append(_step(module, box, lines))
-            box = after
+            # A tighter box may be carried on with a rounding more.
+            box = _intersection(after, plain)
     return found
 
 
@@ -134,10 +135,12 @@ def _refined(steps: list[_Step], box: Interval) -> Interval:
         unit = unit.reshape(-1, *box[0].shape[1:])
         lower.append(_least(steps, unit))
         upper.append(-_least(steps, -unit))
-    shape = box[0].shape
-    return torch.maximum(box[0], torch.cat(lower).reshape(shape)), torch.minimum(
-        box[1], torch.cat(upper).reshape(shape)
-    )
+    return _intersection(box, (torch.cat(lower).reshape(box[0].shape), torch.cat(upper).reshape(box[0].shape)))
+
+
+def _intersection(first: Interval, second: Interval) -> Interval:
+    """Return the box that lies in both."""
+    return torch.maximum(first[0], second[0]), torch.minimum(first[1], second[1])
 
 
 def _least(steps: list[_Step], rows: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:

@@ -12,7 +12,7 @@ from liftscape.folding._graph_modules import graph_of
 from liftscape.folding._neighbours import joined_neighbours
 from liftscape.folding._operations import operations
 from liftscape.folding._sameness import output_gap
-from liftscape.folding._sum_graph import collapse_sums
+from liftscape.folding._sum_graph import collapse_sums, has_sums
 from liftscape.linearity import model_and_inputs
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
@@ -136,14 +136,16 @@ def _collapsed(model: nn.Module, source: Any) -> tuple[nn.Module, tuple[Collapse
     # The innermost first: what they become may be the branch of an outer one.
     names = sorted((name for name, module in model.named_modules() if _is_block(module)), key=_depth, reverse=True)
     for name in names:
-        copied = copy_with(model, {})
-        block = copied.get_submodule(name)
         try:
-            graph = graph_of(block)
+            graph = graph_of(model.get_submodule(name))
         except Exception as error:  # What tracing raises is of many kinds, none of them public.
             detail = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
             rows.append(CollapseRow(name, (), False, f"its forward cannot be traced: {detail}."))
             continue
+        if not has_sums(graph):
+            continue
+        copied = copy_with(model, {})
+        block = copied.get_submodule(name)
         made, sums = collapse_sums(block, graph, _shared(copied))
         reason = None
         if made is not block:

@@ -14,7 +14,7 @@ from liftscape.folding._graph_modules import call_activations_as_modules, graph_
 from liftscape.linearity import chain_of, identity_like, sum_of
 from liftscape.sites import AFFINE, Affine
 
-__all__ = ["FoundSum", "collapse_sums"]
+__all__ = ["FoundSum", "collapse_sums", "has_sums"]
 
 _aten = torch.ops.aten
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, _aten.add.Tensor, _aten.add_.Tensor, "add", "add_"}
@@ -34,6 +34,18 @@ class FoundSum:
     modules: tuple[str, ...]
     made: str
     reason: str
+
+
+def has_sums(graph: fx.Graph) -> bool:
+    """Tell whether two tensors are added in a graph.
+
+    Args:
+        graph: any.
+
+    Returns:
+        Whether they are.
+    """
+    return any(_terms(node) is not None for node in graph.nodes)
 
 
 def collapse_sums(module: nn.Module, graph: fx.Graph, shared: Container[int]) -> tuple[nn.Module, tuple[FoundSum, ...]]:
