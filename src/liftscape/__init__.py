@@ -37,6 +37,7 @@ _HOME = {
     "lift": "embedding",
     "load_embedded": "embedding",
     "load_folded": "folding",
+    "merge": "embedding",
     "plant_critical_point": "critical",
     "save_embedded": "embedding",
     "save_folded": "folding",

@@ -9,6 +9,7 @@ from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._fibre import copies_block, fibre_block
 from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps
 from liftscape.embedding._manifold import LiftedManifold, Membership
+from liftscape.embedding._merge import Merge, merge
 from liftscape.embedding._neuron_map import NeuronMap
 from liftscape.embedding._prediction import DepthLaw, InertiaPrediction
 from liftscape.embedding._saved import load_embedded, save_embedded
@@ -26,6 +27,7 @@ __all__ = [
     "LiftedManifold",
     "LiftedSite",
     "Membership",
+    "Merge",
     "NeuronMap",
     "WidenedSite",
     "add_null_neuron",
@@ -37,6 +39,7 @@ __all__ = [
     "lift",
     "load_embedded",
     "measure_gaps",
+    "merge",
     "save_embedded",
     "split",
 ]

@@ -17,10 +17,10 @@ from liftscape.embedding._readers import find_readers
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
 from liftscape.outcomes import EmbeddingError, Outcome, SiteError
-from liftscape.risk import call_model, output_tensor, trainable_parameters
-from liftscape.sites import AFFINE, Affine, copy_with, first_batch, remade
+from liftscape.risk import trainable_parameters
+from liftscape.sites import AFFINE, Affine, copy_with, first_batch, output_gap, remade
 
-__all__ = ["WidenedSite", "embed", "require_layer"]
+__all__ = ["WidenedSite", "columns_of", "embed", "require_affine", "require_layer"]
 
 # Far above the rounding of float32, far below what a channel in the wrong place changes.
 _KEPT = 1e-3
@@ -168,11 +168,9 @@ def _wider_maps(
         for reader, places in own.readers.items():
             map_ = changes.get(reader) or require_affine(model, reader)
             alpha = factors.get((reader, name), shares.expand(len(map_.weight), -1))
-            weight = map_.weight.detach().double()
-            blocks = weight.reshape(len(weight), own.width, -1)
-            copied = torch.einsum("isp,sj->ijp", blocks, columns.to(blocks))
-            copied = copied * alpha.to(copied)[:, :, None]
-            shape = (len(weight), len(own.neurons.index) * places, *weight.shape[2:])
+            blocks = columns_of(map_, own.width)
+            copied = torch.einsum("isp,sj->ijp", blocks, columns.to(blocks)) * alpha.to(blocks)[:, :, None]
+            shape = (len(blocks), len(own.neurons.index) * places, *map_.weight.shape[2:])
             changes[reader] = remade(map_, copied.reshape(shape), map_.bias)
     return dict(changes)
 
@@ -190,6 +188,19 @@ def require_affine(model: nn.Module, name: str) -> Affine:
     module = model.get_submodule(name)
     assert isinstance(module, AFFINE)
     return module
+
+
+def columns_of(reader: Affine, width: int) -> Float[Tensor, "out width places"]:
+    """Return what a map reads of each neuron: one column, a kernel, or the places of a channel.
+
+    Args:
+        reader: the map.
+        width: neurons of the layer that it reads.
+
+    Returns:
+        Its weights, float64.
+    """
+    return reader.weight.detach().double().reshape(len(reader.weight), width, -1)
 
 
 def _with_rows(map_: Affine, neurons: NeuronMap, generator: torch.Generator) -> Affine:
@@ -228,15 +239,11 @@ def _places(model: nn.Module, at: str, reader: str) -> int:
 
 def _require_kept(model: nn.Module, wider: nn.Module, inputs: Any) -> None:
     """Raise unless outputs are kept on the first batch: a flattening may have mixed channels with places."""
-    batch = first_batch(inputs)
-    outputs = lambda network: output_tensor(call_model(network, trainable_parameters(network), batch))
-    with torch.no_grad():
-        ours = outputs(model)
-        try:
-            gap = float((outputs(wider) - ours).abs().max())
-        except RuntimeError:
-            gap = inf
-    if gap > _KEPT * float(ours.abs().max()):
+    try:
+        gap, scale = output_gap(model, wider, [first_batch(inputs)])
+    except RuntimeError:
+        gap, scale = inf, 1.0
+    if gap > _KEPT * scale:
         raise SiteError("the channels do not reach their readers as blocks of features; choose another layer.")
 
 

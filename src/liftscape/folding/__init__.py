@@ -5,10 +5,11 @@ from liftscape.folding._fold import Fold, FoldRow, fold
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
 from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
-from liftscape.folding._sameness import Sameness, output_gap, search_difference
+from liftscape.folding._sameness import Sameness, search_difference
 from liftscape.folding._saved import load_folded, save_folded
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 from liftscape.folding._trim import Trim, TrimRow, trim
+from liftscape.sites import output_gap
 
 __all__ = [
     "Collapse",

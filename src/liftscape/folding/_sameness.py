@@ -8,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import call_model, output_tensor, trainable_parameters
-from liftscape.sites import iterate_inputs
+from liftscape.sites import iterate_inputs, outputs_of
 
-__all__ = ["Sameness", "output_gap", "search_difference"]
+__all__ = ["Sameness", "search_difference"]
 
 _RATE = 0.05
 
@@ -29,35 +28,6 @@ class Sameness(Outcome):
     gap: float
     example: Float[Tensor, "..."]
     start: float
-
-
-def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float, float]:
-    """Return max |f₁ − f₂| and max |f₁| over data.
-
-    Args:
-        first: a network.
-        second: another one.
-        inputs: a tensor, (inputs, targets), or a re-iterable of batches.
-
-    Returns:
-        Both numbers.
-
-    Raises:
-        LiftscapeError: if there are no inputs.
-
-    Example:
-        >>> output_gap(nn.Identity(), nn.ReLU(), torch.tensor([[-1.0], [3.0]]))
-        (1.0, 3.0)
-    """
-    gap = largest = 0.0
-    seen = False
-    for batch in iterate_inputs(inputs):
-        ours, theirs = (_outputs(network, batch) for network in (first, second))
-        gap = max(gap, float((ours - theirs).abs().max()))
-        largest, seen = max(largest, float(ours.abs().max())), True
-    if not seen:
-        raise LiftscapeError("a comparison of outputs needs inputs, but the given data hold no batch; give some.")
-    return gap, largest
 
 
 def search_difference(
@@ -107,7 +77,7 @@ def search_difference(
     for step in range(steps + 1):
         x = x.detach().requires_grad_()
         with torch.enable_grad():
-            difference = _outputs(first, x, grad=True) - _outputs(second, x, grad=True)
+            difference = outputs_of(first, x, grad=True) - outputs_of(second, x, grad=True)
             each = difference.detach().flatten(1).abs().amax(dim=1)
             # A network that does not see its input has no slope.
             seen = difference.requires_grad
@@ -140,15 +110,8 @@ def _box(
         high = batch.amax(dim=0) if high is None else torch.maximum(high, batch.amax(dim=0))
         chosen = batch[torch.randperm(len(batch), generator=draws)[:starts].to(batch.device)]
         pool = chosen if pool is None else torch.cat([pool, chosen])
-        scale = max(scale, float(_outputs(model, batch).abs().max()))
+        scale = max(scale, float(outputs_of(model, batch).abs().max()))
     if low is None or high is None or pool is None:
         raise LiftscapeError("a search for a difference needs inputs, but the given data hold no batch; give some.")
     order = torch.randperm(len(pool), generator=draws)[:starts].to(pool.device)
     return low, high, max(scale, torch.finfo(pool.dtype).tiny), pool[order]
-
-
-def _outputs(network: nn.Module, batch: Any, grad: bool = False) -> Tensor:
-    """Return a network's outputs without a trace in it."""
-    with torch.set_grad_enabled(grad):
-        fixed = {name: tensor.detach() for name, tensor in trainable_parameters(network).items()}
-        return output_tensor(call_model(network, fixed, batch))

@@ -10,6 +10,7 @@ from liftscape.sites._features import (
     stream_outputs,
 )
 from liftscape.sites._find import Site, find_sites, require_site
+from liftscape.sites._gap import output_gap, outputs_of
 from liftscape.sites._neurons import hearing_neurons, stream_neurons
 from liftscape.sites._parallel import Parallel
 from liftscape.sites._replace import copy_with
@@ -29,6 +30,8 @@ __all__ = [
     "hearing_neurons",
     "hearing_pairs",
     "iterate_inputs",
+    "output_gap",
+    "outputs_of",
     "pointwise_map",
     "remade",
     "require_site",
