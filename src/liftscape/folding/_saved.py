@@ -2,21 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from liftscape.embedding import load_embedded, save_embedded
-from liftscape.folding._fold import Fold
-from liftscape.folding._search import FoldSearch
-from liftscape.folding._trim import Trim
 from liftscape.outcomes import LoadError
 
 __all__ = ["load_folded", "save_folded"]
 
 
-def save_folded(
-    base: nn.Module, folded: "Fold | FoldSearch | Trim | nn.Module", path: "Path | str", overwrite: bool = False
-) -> Path:
+@runtime_checkable
+class _Made(Protocol):
+    """What a fold, a search or a trim returns."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that was made."""
+        ...
+
+
+def save_folded(base: nn.Module, folded: "_Made | nn.Module", path: "Path | str", overwrite: bool = False) -> Path:
     """Save what a fold, a search over folds or a trim made of a network, as safetensors with its recipe.
 
     Weights are the folded network's; the recipe says what leads from the base to it. See :func:`save_embedded`, which
