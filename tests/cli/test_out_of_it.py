@@ -37,6 +37,15 @@ def test_a_file_is_written_with_its_recipe_beside_it_and_taken_up_again(command:
     assert command(*FOLD, "--out", "there/small.safetensors")[0] == 0
 
 
+def test_a_lift_is_written_to_a_file_and_folded_from_there(command: Command) -> None:
+    lift = ("lift", MODEL, "--data", DATA, "--at", "2", "--activation", "elu", "--out", "deep.safetensors")
+    assert command(*lift)[0] == 0
+    fold = ("fold", MODEL, "--data", DATA, "--recipe", "deep.safetensors", "--out", "back.safetensors", "--json")
+    status, out, err = command(*fold)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["removed"] == ["2.activation"]
+
+
 def test_an_onnx_file_is_run_beside_torch(command: Command) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
     status, out, err = command(*FOLD, "--out", "small.safetensors", "--onnx", "onnx/small.onnx", "--json")

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import liftscape as ls
+from liftscape.embedding._recipe import apply_edits
 from liftscape.embedding._weights import read_weights
 
 F64 = torch.float64
@@ -96,6 +97,27 @@ def test_weights_that_were_changed_or_carry_no_recipe_are_refused(embedding: "ls
     save_file({"0.weight": torch.zeros(2, 3)}, place)
     with pytest.raises(ls.LiftscapeError, match="carries no recipe"):
         ls.load_embedded(ls.nets.mlp((3, 2, 2)), place)
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (3, "is no edit of a network"),
+        ({"at": ["0"], "module": {}}, "is no edit of a network"),
+        ({"at": "0"}, "is no edit of a network"),
+        ({"at": "", "leave": "0"}, "is no edit of a network"),
+        ({"at": "", "leave": ["9"]}, "replaces 9, which Sequential does not have"),
+        ({"at": "7", "module": {"class": "Identity"}}, "replaces 7, which Sequential does not have"),
+        ({"at": "0", "module": {"class": "LSTM"}}, "describes 'LSTM'"),
+        ({"at": "0", "module": {"class": "Linear", "in_features": "a", "out_features": 2, "bias": True}}, "refuses"),
+        ({"at": "0", "module": {"class": "Sequential", "children": 3}}, "refuses to build"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_in_one_line(edit: object, sentence: str) -> None:
+    base = ls.nets.mlp((3, 2, 2))
+    with pytest.raises(ls.LiftscapeError, match=sentence) as raised:
+        apply_edits(base, [edit], torch.device("cpu"), F64)
+    assert len(str(raised.value).splitlines()) == 1
 
 
 class Malicious:

@@ -142,6 +142,12 @@ def test_what_cannot_be_exported_is_told_in_one_line_and_nothing_is_written(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_model_beyond_what_one_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liftscape.integrations._onnx._LARGEST", 100)
+    with pytest.raises(ls.LiftscapeError, match="Sequential has 336 bytes of weights, but one ONNX file holds 2 GiB"):
+        ls.integrations.to_onnx(net(), X, tmp_path / "net.onnx")
+
+
 def test_a_place_that_is_taken_is_kept(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"mine")
     with pytest.raises(ls.LiftscapeError, match="already holds another network; name another file or force it"):

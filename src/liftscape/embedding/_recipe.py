@@ -72,7 +72,7 @@ def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
     return list(_compare(base, model, "", {}))
 
 
-def apply_edits(base: nn.Module, edits: list[Edit], device: torch.device, dtype: torch.dtype) -> nn.Module:
+def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Return a copy of the base network with the edits made; new modules hold undefined weights.
 
     Args:
@@ -88,35 +88,43 @@ def apply_edits(base: nn.Module, edits: list[Edit], device: torch.device, dtype:
         LoadError: if an edit names a module that the base lacks, or describes one that is not known.
     """
     known = {name for name, _ in base.named_modules(remove_duplicate=False)}
-    left = [(edit.get("at"), key) for edit in edits for key in _keys(edit)]
-    children = [f"{name}.{key}" if name else str(key) for name, key in left]
-    strangers = [name for name in [*(str(edit.get("at")) for edit in edits), *children] if name not in known]
+    left = [(edit["at"], key) for edit in edits if _is_edit(edit) and "leave" in edit for key in edit["leave"]]
+    children = [f"{name}.{key}" if name else key for name, key in left]
+    strangers = [name for name in [*(edit["at"] for edit in edits if _is_edit(edit)), *children] if name not in known]
     if strangers:
         raise LoadError(
             f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
             "give the network that the recipe was made from."
         )
-    build = lambda entry: _build(entry, device, dtype)
-    modules = {
-        edit["at"]: build_block(base.get_submodule(edit["at"]), edit["block"], build)
-        if "block" in edit
-        else build(edit.get("module"))
-        for edit in edits
-        if "leave" not in edit
-    }
-    made = copy_with(base, modules)
-    for name, key in left:
-        # A Sequential that is shared loses its child once.
-        made.get_submodule(str(name))._modules.pop(str(key), None)
+    try:
+        modules = {edit["at"]: _made(base, edit, device, dtype) for edit in edits if "leave" not in edit}
+        made = copy_with(base, modules)
+        for name, key in left:
+            # A Sequential that is shared loses its child once.
+            made.get_submodule(name)._modules.pop(key, None)
+    except LoadError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise LoadError(
+            f"the recipe describes what torch refuses to build: {error}; save the network again."
+        ) from error
     return made
 
 
-def _keys(edit: Edit) -> list[Any]:
-    """Return the children that an edit takes out of a Sequential."""
-    keys = edit.get("leave", [])
-    if not isinstance(keys, list):
-        raise LoadError(f"the recipe leaves out {keys!r} at {edit.get('at')!r}, which is no list of names.")
-    return keys
+def _made(base: nn.Module, edit: Edit, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Build what an edit puts in the place of a module."""
+    build = lambda entry: _build(entry, device, dtype)
+    if "block" in edit:
+        return build_block(base.get_submodule(edit["at"]), edit["block"], build)
+    return build(edit["module"])
+
+
+def _is_edit(edit: Any) -> bool:
+    """Tell an edit, or raise where a recipe holds something else."""
+    keys = edit.get("leave", []) if isinstance(edit, dict) else None
+    if not isinstance(keys, list) or not isinstance(edit.get("at"), str) or not {"leave", "module", "block"} & edit.keys():
+        raise LoadError(f"the recipe holds {edit!r}, which is no edit of a network; save the network again.")
+    return all(isinstance(key, str) for key in keys)
 
 
 def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Module]) -> Iterator[Edit]:
