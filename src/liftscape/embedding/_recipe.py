@@ -105,8 +105,9 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
     except LoadError:
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise LoadError(
-            f"the recipe describes what torch refuses to build: {error}; save the network again."
+            f"the recipe describes what torch refuses to build: {reason}; save the network again."
         ) from error
     return made
 
