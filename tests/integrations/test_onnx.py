@@ -160,10 +160,10 @@ def test_a_place_that_is_taken_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
-def test_a_module_without_a_mode_is_refused(tmp_path: Path) -> None:
-    program = torch.export.export(net().eval(), (X,)).module()
-    with pytest.raises(ls.LiftscapeError, match="cannot be put in eval mode"):
-        ls.integrations.to_onnx(program, X, tmp_path / "net.onnx")
+def test_a_graph_module_goes_the_same_way(tmp_path: Path) -> None:
+    free = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(net().eval(), (X,), dynamic_shapes=free).module()
+    assert ls.integrations.to_onnx(program, X, tmp_path / "net.onnx").agrees
 
 
 def test_a_transformer_by_its_keyword_inputs(tmp_path: Path) -> None:

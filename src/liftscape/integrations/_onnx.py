@@ -156,11 +156,7 @@ def export_onnx(
             "were given."
         )
     check_onnx(Path(path))
-    given, name = copy_model(model), type(model).__name__
-    try:
-        given.eval()
-    except NotImplementedError as error:
-        raise ModelError(f"{name} cannot be put in eval mode: {error}") from error
+    given, name = copy_model(model).eval(), type(model).__name__
     network = copy_model(given).to("cpu", dtype)
     size = sum(tensor.nbytes for tensor in network.state_dict().values() if isinstance(tensor, Tensor))
     if size > _LARGEST:
