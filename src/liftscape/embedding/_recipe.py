@@ -18,6 +18,7 @@ Edit = dict[str, Any]
 # Only these are ever built from a recipe, so that reading one cannot run code.
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "CELU": ("alpha",),
+    "Dropout": ("p",),  # of a call that a graph holds as a module
     "ELU": ("alpha",),
     "GELU": ("approximate",),
     "Hardshrink": ("lambd",),
@@ -96,8 +97,14 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
             f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
             "give the network that the recipe was made from."
         )
+    build = lambda entry: _build(entry, device, dtype)
+    block = lambda edit: build_block(base.get_submodule(edit["at"]), edit["block"], build)
     try:
-        modules = {edit["at"]: _made(base, edit, device, dtype) for edit in edits if "leave" not in edit}
+        modules = {
+            edit["at"]: block(edit) if "block" in edit else build(edit["module"])
+            for edit in edits
+            if "leave" not in edit
+        }
         made = copy_with(base, modules)
         for name, key in left:
             # A Sequential that is shared loses its child once.
@@ -112,18 +119,14 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
     return made
 
 
-def _made(base: nn.Module, edit: Edit, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Build what an edit puts in the place of a module."""
-    build = lambda entry: _build(entry, device, dtype)
-    if "block" in edit:
-        return build_block(base.get_submodule(edit["at"]), edit["block"], build)
-    return build(edit["module"])
-
-
 def _is_edit(edit: Any) -> bool:
     """Tell an edit, or raise where a recipe holds something else."""
     keys = edit.get("leave", []) if isinstance(edit, dict) else None
-    if not isinstance(keys, list) or not isinstance(edit.get("at"), str) or not {"leave", "module", "block"} & edit.keys():
+    if (
+        not isinstance(keys, list)
+        or not isinstance(edit.get("at"), str)
+        or not {"leave", "module", "block"} & edit.keys()
+    ):
         raise LoadError(f"the recipe holds {edit!r}, which is no edit of a network; save the network again.")
     return all(isinstance(key, str) for key in keys)
 
@@ -139,7 +142,8 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
     seen[id(base)] = model
     mine, theirs = _children(base), _children(model)
     alike = type(base) is type(model) and _same_alone(base, model)
-    if alike and type(base) is nn.Sequential and _is_part(theirs, mine):
+    part = 0 < len(theirs) < len(mine) and list(theirs) == [key for key in mine if key in theirs]
+    if alike and type(base) is nn.Sequential and part:
         yield {"at": name, "leave": [key for key in mine if key not in theirs]}
         mine = {key: child for key, child in mine.items() if key in theirs}
     if alike and mine.keys() == theirs.keys():
@@ -156,11 +160,6 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
 def _children(module: nn.Module) -> dict[str, nn.Module]:
     """Return the children by their keys, a shared one under each of them."""
     return {key: child for key, child in module._modules.items() if child is not None}
-
-
-def _is_part(some: dict[str, nn.Module], whole: dict[str, nn.Module]) -> bool:
-    """Tell whether some but not all children stand in the order of the whole."""
-    return 0 < len(some) < len(whole) and list(some) == [key for key in whole if key in some]
 
 
 def _is_kept(base: nn.Module, block: nn.Module, target: str) -> bool:
