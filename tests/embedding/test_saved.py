@@ -106,6 +106,7 @@ def test_weights_that_were_changed_or_carry_no_recipe_are_refused(embedding: "ls
         ({"at": ["0"], "module": {}}, "is no edit of a network"),
         ({"at": "0"}, "is no edit of a network"),
         ({"at": "", "leave": "0"}, "is no edit of a network"),
+        ({"at": "", "leave": [0]}, "is no edit of a network"),
         ({"at": "", "leave": ["9"]}, "replaces 9, which Sequential does not have"),
         ({"at": "7", "module": {"class": "Identity"}}, "replaces 7, which Sequential does not have"),
         ({"at": "0", "module": {"class": "LSTM"}}, "describes 'LSTM'"),

@@ -120,15 +120,11 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
 
 
 def _is_edit(edit: Any) -> bool:
-    """Tell an edit, or raise where a recipe holds something else."""
-    keys = edit.get("leave", []) if isinstance(edit, dict) else None
-    if (
-        not isinstance(keys, list)
-        or not isinstance(edit.get("at"), str)
-        or not {"leave", "module", "block"} & edit.keys()
-    ):
+    """Return True, or raise where a recipe holds something else than an edit."""
+    keys = edit.get("leave", []) if isinstance(edit, dict) and {"leave", "module", "block"} & edit.keys() else None
+    if not isinstance(keys, list) or not all(isinstance(word, str) for word in (edit.get("at"), *keys)):
         raise LoadError(f"the recipe holds {edit!r}, which is no edit of a network; save the network again.")
-    return all(isinstance(key, str) for key in keys)
+    return True
 
 
 def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Module]) -> Iterator[Edit]:
