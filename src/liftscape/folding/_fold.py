@@ -16,6 +16,7 @@ from liftscape.linearity import (
     composition,
     find_runs,
     fit_runs,
+    foldable,
     model_and_inputs,
     occupancy_between,
     piece_occupancy,
@@ -90,6 +91,8 @@ def fold(
     best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖². A proved fold needs no data: bounds of every
     pre-activation over a box of inputs show on which piece each neuron stays.
 
+    Where activations are called as functions the folded network is a graph module, with the parameters' names kept.
+
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
     Args:
@@ -130,7 +133,7 @@ def fold(
         source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
-    runs = find_runs(model, source)
+    network, runs = foldable(model, source)
     wanted = {run.activation for run in runs} if at is None else {at} if isinstance(at, str) else set(at)
     strangers = wanted - {run.activation for run in runs}
     if strangers:
@@ -140,10 +143,12 @@ def fold(
         )
     chosen = [run for run in runs if run.activation in wanted]
     if how == "least-squares":
-        folded, rows = _by_least_squares(model, chosen, source)
+        folded, rows = _by_least_squares(network, chosen, source)
     else:
-        held = _occupied(model, chosen, source) if bounds is None else _occupied_between(model, chosen, bounds)
-        folded, rows = _exactly(model, chosen, held)
+        held = _occupied(network, chosen, source) if bounds is None else _occupied_between(network, chosen, bounds)
+        folded, rows = _exactly(network, chosen, held)
+    if not any(row.folded for row in rows):
+        folded = copy_with(model, {})
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
-from liftscape.linearity import find_runs, fit_runs, replace_run
+from liftscape.linearity import find_runs, fit_runs, foldable, replace_run
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with
@@ -118,7 +118,8 @@ def fold_within(
     bound = (1 + budget + rounding) * start if by == "loss" else start - budget - rounding
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
-    for model, name, how, r2 in _way(risk, wanted):
+    network, runs = foldable(risk.model, risk.batches)
+    for model, name, how, r2 in _way(risk.with_model(network), wanted):
         own = judge.with_model(model)
         value = _value(own, by)
         loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
@@ -127,14 +128,14 @@ def fold_within(
         if within and steps[-1].operations < steps[chosen].operations:
             best, chosen = model, len(steps) - 1
         if progress is not None:
-            progress(len(steps) - 1, max(len(find_runs(risk.model, risk.batches)), len(steps) - 1))
+            progress(len(steps) - 1, max(len(runs), len(steps) - 1))
     removed = tuple(each.activation for each in steps[1 : chosen + 1])
     reason = (
         f"{len(removed)} of {len(steps) - 1} layers leave within the budget."
         if removed or len(steps) == 1
         else f"No fold meets the budget: {by} {bound:.6g} was asked for, the nearest gives {_nearest(steps, by):.6g}."
     )
-    return FoldSearch(best if removed else copy_with(best, {}), removed, tuple(steps), by, budget, reason)
+    return FoldSearch(best if removed else copy_with(risk.model, {}), removed, tuple(steps), by, budget, reason)
 
 
 def _way(risk: EmpiricalRisk, at: Sequence[str] | None) -> Iterator[tuple[nn.Module, str, str, float]]:

@@ -1,5 +1,6 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
+from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._maps import absorbed, composition
 from liftscape.linearity._occupancy import (
@@ -23,6 +24,7 @@ __all__ = [
     "composition",
     "find_runs",
     "fit_runs",
+    "foldable",
     "layer_linearity",
     "model_and_inputs",
     "occupancy_between",

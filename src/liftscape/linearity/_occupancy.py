@@ -13,7 +13,7 @@ from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_tab
 from liftscape.outcomes import ActivationError
 from liftscape.sites import hearing_neurons, run_batches
 
-__all__ = ["Occupancy", "activation_modules", "occupancy_between", "piece_occupancy", "watching_pieces"]
+__all__ = ["Occupancy", "activation_modules", "has_pieces", "occupancy_between", "piece_occupancy", "watching_pieces"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def watching_pieces(
         order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
         return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in order)
 
-    with hearing_neurons(model, modules, receive, _has_pieces if names is None else None):
+    with hearing_neurons(model, modules, receive, has_pieces if names is None else None):
         yield result
 
 
@@ -135,8 +135,15 @@ def watching_pieces(
 _ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
 
 
-def _has_pieces(function: Any) -> bool:
-    """Tell whether a function of torch is an activation whose pieces are known."""
+def has_pieces(function: Any) -> bool:
+    """Tell whether a function of torch is an activation whose pieces are known.
+
+    Args:
+        function: of torch, or a Tensor method.
+
+    Returns:
+        Whether it is; not where it is more often arithmetic, as with abs and clamp.
+    """
     if getattr(function, "__name__", "").strip("_") in _ARITHMETIC:
         return False
     try:

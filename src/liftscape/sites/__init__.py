@@ -1,6 +1,7 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
 from liftscape.sites._affine import AFFINE, Affine, pointwise_map, remade
+from liftscape.sites._export import as_graph
 from liftscape.sites._features import (
     first_batch,
     hearing_pairs,
@@ -20,6 +21,7 @@ __all__ = [
     "Event",
     "Site",
     "Trace",
+    "as_graph",
     "copy_with",
     "find_sites",
     "first_batch",

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from liftscape.outcomes import SiteError
 from liftscape.sites._features import run_batches
+from liftscape.sites._labels import CallLabels
 
 __all__ = ["Receive", "hearing_neurons", "stream_neurons"]
 
@@ -120,7 +121,7 @@ class _Listener(TorchFunctionMode):
         self._is_activation, self._take = is_activation, take
         self._inside: list[str] = []
         self._hears = True
-        self._counts: dict[str, int] = {}
+        self._labels = CallLabels(model)
         self.places = ExitStack()
         self._heard = {id(model.get_submodule(name)) for name in names}
         for name, module in model.named_modules():
@@ -132,11 +133,11 @@ class _Listener(TorchFunctionMode):
         kwargs = kwargs or {}
         # An empty place is within a module that is heard by its own hook.
         place = self._inside[-1] if self._inside and self._hears else ""
-        if place and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and self._is_activation(func):
-            name = f"{place.lstrip('.')}{func.__name__.strip('_')}"
-            count = self._counts[name] = self._counts.get(name, 0) + 1
-            further = {key: value for key, value in kwargs.items() if key != "inplace"}
-            self._take(name if count == 1 else f"{name} {count}", func, tuple(args[1:]), further, args[0])
+        if place and self._is_activation(func):
+            name = self._labels.next(place.rstrip("."), func.__name__)
+            if args and isinstance(args[0], Tensor) and args[0].ndim >= 2:
+                further = {key: value for key, value in kwargs.items() if key != "inplace"}
+                self._take(name, func, tuple(args[1:]), further, args[0])
         return func(*args, **kwargs)
 
     @contextmanager
@@ -151,7 +152,7 @@ class _Listener(TorchFunctionMode):
     def _enter(self, place: str) -> Callable[[nn.Module, Any], None]:
         def enter(_module: nn.Module, _args: Any) -> None:
             if not self._inside:
-                self._counts.clear()
+                self._labels.clear()
             self._inside.append(place)
 
         return enter

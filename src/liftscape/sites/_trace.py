@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import ModelError
 from liftscape.risk import call_model, trainable_parameters
+from liftscape.sites._labels import CallLabels
 
 __all__ = ["Event", "Trace", "trace_call"]
 
@@ -21,6 +22,7 @@ class Event:
 
     Attributes:
         name: the module's name, or the function's.
+        label: the module's name, or that of the function's call: of the module that calls, the function, its number.
         function: the module or function itself.
         reads: identities of the tensors read.
         makes: identities of the tensors made.
@@ -29,6 +31,7 @@ class Event:
     """
 
     name: str
+    label: str
     function: Any
     reads: tuple[int, ...]
     makes: tuple[int, ...]
@@ -81,17 +84,21 @@ class Trace:
 class _Recorder(TorchFunctionMode):
     """Records what the model calls outside leaf modules; keeps tensors alive so that identities stay unique."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: CallLabels) -> None:
         super().__init__()
         self.trace = Trace()
         self.alive: list[Any] = []
         self.running = False
         self.inside = 0
+        self.places: list[str] = []
+        self.labels = labels
 
     def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
         """Append one event."""
         self.alive.append((reads, makes))
-        self.trace.events.append(Event(name, function, _identities(reads), _identities(makes), arguments, keywords))
+        label = name if isinstance(function, nn.Module) else self.labels.next(self.places[-1] if self.places else "", name)
+        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords)
+        self.trace.events.append(made)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -114,7 +121,7 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
     Raises:
         ModelError: if the model raises on the batch.
     """
-    recorder = _Recorder()
+    recorder = _Recorder(CallLabels(model))
     params = trainable_parameters(model)
     own = dict(model.named_parameters())
     recorder.trace.parameters = {id(own[name]): id(tensor) for name, tensor in params.items()}
@@ -138,7 +145,7 @@ def _identities(value: Any) -> tuple[int, ...]:
 
 @contextmanager
 def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, None]:
-    """Record calls of modules without children while the context lasts."""
+    """Record calls of modules without children, and who calls what else, while the context lasts."""
 
     def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
         recorder.inside += 1
@@ -153,9 +160,17 @@ def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, 
     def begin(_module: nn.Module, _args: Any) -> None:
         recorder.running = True
 
+    def within(name: str) -> Callable[..., None]:
+        return lambda _module, _args: recorder.places.append(name)
+
+    def without(_module: nn.Module, _args: Any, _output: Any) -> None:
+        recorder.places.pop()
+
     with ExitStack() as stack:
         stack.callback(model.register_forward_pre_hook(begin).remove)
         for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(within(name)).remove)
+            stack.callback(module.register_forward_hook(without, always_call=True).remove)
             if name and next(module.children(), None) is None:
                 stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(leave(name), with_kwargs=True).remove)

@@ -1,0 +1,65 @@
+"""Activations that are called as functions become modules, so that they can leave."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from liftscape.activations import kind_of, module_of
+from liftscape.linearity._occupancy import has_pieces
+from liftscape.linearity._runs import Run, find_runs
+from liftscape.outcomes import ActivationError, ModelError
+from liftscape.sites import as_graph, first_batch
+
+__all__ = ["foldable"]
+
+
+def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]:
+    """Return a network whose activations between affine maps are modules, with its runs.
+
+    That is the network itself, or, where such an activation is called as a function, the graph that torch.export makes
+    of it, in which every such call is a module under the call's name. No other activation's name changes.
+
+    Source: none.
+
+    Args:
+        model: any module; it is left as it was.
+        inputs: the first batch is used.
+
+    Returns:
+        The network and its runs; those whose call cannot become a module carry a refusal.
+
+    Example:
+        >>> import torch
+        >>> class Net(nn.Module):
+        ...     def __init__(self) -> None:
+        ...         super().__init__()
+        ...         self.first, self.last = nn.Linear(2, 3), nn.Linear(3, 1)
+        ...
+        ...     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...         return self.last(torch.relu(self.first(x)))
+        >>> network, runs = foldable(Net(), torch.zeros(4, 2))
+        >>> runs[0].activation, network.relu, list(dict(network.named_parameters()))[:2]
+        ('relu', ReLU(), ['first.weight', 'first.bias'])
+    """
+    runs = find_runs(model, inputs)
+    if not any(run.is_call and run.refusal is None for run in runs):
+        return model, runs
+    try:
+        graph = as_graph(model, first_batch(inputs), _activation)
+    except ModelError as error:
+        reason = str(error).removesuffix(".")
+        return model, tuple(replace(run, refusal=run.refusal or reason) if run.is_call else run for run in runs)
+    return graph, find_runs(graph, inputs)
+
+
+def _activation(_name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module | None:
+    """Return the module for a call of an activation, or of a dropout, which is to drop again in training."""
+    if function.__name__.strip("_") == "dropout":
+        return nn.Dropout(args[0]).train(bool(args[1]))
+    if not has_pieces(function):
+        return None
+    try:
+        return module_of(kind_of(function, *args, **kwargs))
+    except ActivationError:
+        return None
