@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.folding._operations import operations
-from liftscape.linearity import Occupancy, Run, absorbed, foldable, model_and_inputs, piece_occupancy
+from liftscape.linearity import Occupancy, Run, absorbed, find_runs, foldable, model_and_inputs, runs_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, copy_with, remade
@@ -80,11 +80,12 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
     model, source = model_and_inputs(model_or_risk, inputs)
     if source is None:
         raise LiftscapeError("trim needs the inputs on which neurons are dead; give inputs, or a risk.")
-    network, found = foldable(model, source)
-    runs = [run for run in found if run.refusal is None]
-    dtype = next(model.parameters()).dtype
-    names = [run.activation for run in runs]
-    occupancies = {own.name: own for own in piece_occupancy(network, source, names, dtype)} if runs else {}
+    runs = [run for run in find_runs(model, source) if run.refusal is None]
+    occupancies = runs_occupancy(model, runs, source)
+    network: nn.Module = model
+    if any(run.is_call and bool((occupancies[run.activation].slope == 0).any()) for run in runs):
+        network, found = foldable(model, source)
+        runs = [run for run in found if run.refusal is None]
     trimmed, rows = copy_with(network, {}), []
     for run in runs:
         own = occupancies[run.activation]
@@ -93,8 +94,6 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Trim
         rows.append(TrimRow(run.activation, len(kept), int((~kept).sum()), affine))
         if not bool(kept.all()):
             trimmed = copy_with(trimmed, _narrowed(trimmed, run, own, kept))
-    if not any(row.removed for row in rows):
-        trimmed = copy_with(model, {})
     count = lambda network: sum(parameter.numel() for parameter in network.parameters())
     sizes = count(model), count(trimmed)
     return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source))

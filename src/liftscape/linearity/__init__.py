@@ -1,6 +1,6 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
-from liftscape.linearity._called import foldable
+from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._maps import absorbed, composition
 from liftscape.linearity._occupancy import (
@@ -31,5 +31,6 @@ __all__ = [
     "piece_occupancy",
     "replace_run",
     "rows_of",
+    "runs_occupancy",
     "watching_pieces",
 ]

@@ -1,17 +1,18 @@
 """Activations that are called as functions become modules, so that they can leave."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from liftscape.activations import kind_of, module_of
-from liftscape.linearity._occupancy import has_pieces
+from liftscape.linearity._occupancy import Occupancy, has_pieces, piece_occupancy
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import ActivationError, ModelError
 from liftscape.sites import as_graph, first_batch
 
-__all__ = ["foldable"]
+__all__ = ["foldable", "runs_occupancy"]
 
 
 def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]:
@@ -51,6 +52,26 @@ def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]
         reason = str(error).removesuffix(".")
         return model, tuple(replace(run, refusal=run.refusal or reason) if run.is_call else run for run in runs)
     return graph, find_runs(graph, inputs)
+
+
+def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[str, Occupancy]:
+    """Return which affine piece holds each neuron of the runs' activations on all of S, modules and calls alike.
+
+    Args:
+        model: any module; it is left as it was.
+        runs: of that module; those with a refusal are left out.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
+
+    Returns:
+        Entries by the activation's name.
+    """
+    free = {run.activation: run.is_call for run in runs if run.refusal is None}
+    if not free:
+        return {}
+    # Calls are heard only where all activations are.
+    names = None if any(free.values()) else list(free)
+    dtype = next(model.parameters()).dtype
+    return {own.name: own for own in piece_occupancy(model, inputs, names, dtype) if own.name in free}
 
 
 def _activation(_name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module | None:

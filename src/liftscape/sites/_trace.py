@@ -96,7 +96,9 @@ class _Recorder(TorchFunctionMode):
     def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
         """Append one event."""
         self.alive.append((reads, makes))
-        label = name if isinstance(function, nn.Module) else self.labels.next(self.places[-1] if self.places else "", name)
+        label = (
+            name if isinstance(function, nn.Module) else self.labels.next(self.places[-1] if self.places else "", name)
+        )
         made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords)
         self.trace.events.append(made)
 
