@@ -1,19 +1,19 @@
 """Critical lifting in depth: inserting linearized layers in front of affine maps."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
-from liftscape.embedding._draw import Frame, draw_frames, numerical_rank, place_on_pieces
+from liftscape.embedding._draw import numerical_rank
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._insert import count, insert, lines
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
@@ -21,14 +21,8 @@ from liftscape.outcomes import Outcome
 from liftscape.risk import trainable_parameters
 from liftscape.sites import (
     AFFINE,
-    Affine,
-    Site,
     copy_with,
-    hearing_pairs,
-    pointwise_map,
-    remade,
     require_site,
-    run_batches,
 )
 
 __all__ = ["LiftedSite", "lift"]
@@ -66,6 +60,7 @@ def lift(
     generator: torch.Generator | None = None,
     pieces: Sequence[int] | None = None,
     margin: float = 0.25,
+    share: bool = False,
 ) -> Embedding:
     """Insert layers u = σ(A h + c) in front of z = W h + b so that outputs on S and criticality are kept.
 
@@ -85,6 +80,8 @@ def lift(
         generator: source of randomness, on the CPU; seed 0 when None.
         pieces: for each neuron (cycled), the number of its piece from the left; all alive pieces in turn when None.
         margin: distance to the ends as a share of the range of the pre-activations.
+        share: whether the new network and its base hold the given network's own parameters where nothing changes, so
+            that only the new weights take memory; training one then trains the others.
 
     Returns:
         The embedding: new network, chart, manifold, evidence.
@@ -108,7 +105,7 @@ def lift(
     network = embedding.model if embedding else model
     assert isinstance(network, nn.Module)
     for name in names:
-        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin)
+        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin, share)
         embedding = step if embedding is None else _compose(embedding, step, name)
         network = embedding.model
     assert embedding is not None
@@ -124,109 +121,50 @@ def _lift_one(
     generator: torch.Generator,
     pieces: Sequence[int] | None,
     margin: float,
+    share: bool,
 ) -> Embedding:
     """Lift one site by one or several layers."""
     site = require_site(model, name, inputs, AFFINE)
     linear = model.get_submodule(site.name)
     assert isinstance(linear, AFFINE)
     weight = linear.weight.detach().to("cpu", torch.float64).flatten(1)
-    widths = choose_widths(site, numerical_rank(weight), width)
+    values = torch.linalg.svdvals(weight)
+    rank = numerical_rank(weight, values)
+    widths = choose_widths(site, rank, width)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
-    chosen = [choose_pieces(sigma, k, numerical_rank(weight), site, pieces, linear.weight.dtype) for k in widths]
-    drawn = lambda source: _insert(model, site, linear, weight, inputs, sigma, chosen, source, margin)
-    lifted = drawn(generator)
+    chosen = [choose_pieces(sigma, k, rank, site, pieces, linear.weight.dtype) for k in widths]
+    drawn = lambda source: insert(model, site, linear, weight, inputs, sigma, chosen, source, margin, share)
+    lifted, smallest = drawn(generator)
 
     layers = tuple(
-        OccupiedLayer(_name(site.name, f"A{_count(i)}"), _name(site.name, f"activation{_count(i)}"), tuple(own))
+        OccupiedLayer(_name(site.name, f"A{count(i)}"), _name(site.name, f"activation{count(i)}"), tuple(own))
         for i, own in enumerate(chosen)
     )
     chart = DepthChart(
         site.name,
-        tuple(InsertedLayer(layer.name, *_lines(layer.pieces)) for layer in layers),
+        tuple(InsertedLayer(layer.name, *lines(layer.pieces)) for layer in layers),
         _name(site.name, "B"),
         tuple(trainable_parameters(model)),
     )
-    base = copy_with(model, {})
-    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)
+    base = copy_with(model, {}, share)
+    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)[0]
     manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)
     params = trainable_parameters(lifted)
-    law = DepthLaw(chart.corank(params), chart.added_parameters(params))
+    # Frames with orthonormal columns lose no direction of h, so that J is onto; else ranks tell, at some cost.
+    onto = all(sum(piece.alive for piece in own) >= weight.shape[1] for own in chosen)
+    added = sum(tensor.numel() for tensor in params.values())
+    added -= sum(tensor.numel() for tensor in trainable_parameters(model).values())
+    law = DepthLaw(0 if onto else chart.corank(params), added)
     evidence = LiftedSite(
         site.name,
         tuple(widths),
-        numerical_rank(weight),
-        tuple(torch.linalg.svdvals(weight).tolist()),
+        rank,
+        tuple(values.tolist()),
         tuple(tuple(own) for own in chosen),
-        manifold.margin(),
+        smallest,
         max(piece.bound for own in chosen for piece in own),
     )
     return Embedding(lifted, base, (evidence,), chart, law, manifold)
-
-
-def _insert(
-    model: nn.Module,
-    site: Site,
-    linear: Affine,
-    weight: Tensor,
-    inputs: Any,
-    sigma: nn.Module,
-    chosen: list[list[AffinePiece]],
-    generator: torch.Generator,
-    margin: float,
-) -> nn.Module:
-    """Draw one point of the manifold and put it in the place of the map."""
-    slopes, intercepts = zip(*(_lines(own) for own in chosen), strict=True)
-    frames, last = draw_frames(weight, [len(own) for own in chosen], [slope != 0 for slope in slopes], generator)
-    divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
-    low, high = _extrema(model, site.name, linear, inputs, frames, divisors)
-
-    block: dict[str, nn.Module] = {}
-    scale_before = torch.ones(weight.shape[1], dtype=torch.float64)
-    constant = torch.zeros(weight.shape[1], dtype=torch.float64)
-    for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
-        scale, bias = place_on_pieces(low[i], high[i], own, margin)
-        A = (scale / divisor)[:, None] * frame.P / scale_before
-        c = bias - A @ constant if site.bias else None
-        block[f"A{_count(i)}"] = pointwise_map(linear, A, c) if i else _reading(linear, A, c)
-        block[f"activation{_count(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
-        constant = slope * bias + intercepts[i]
-        scale_before = torch.where(slope != 0, scale, 1.0)
-    B = last / scale_before
-    d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - B @ constant
-    inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B, d)))
-    return copy_with(model, {site.name: inserted})
-
-
-def _extrema(
-    model: nn.Module,
-    name: str,
-    linear: Affine,
-    inputs: Any,
-    frames: list[Frame],
-    divisors: list[Tensor],
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
-    maps = torch.cat([frame.onto_input / divisor[:, None] for frame, divisor in zip(frames, divisors, strict=True)])
-    every = _reading(linear, maps, None).double()
-    channels = -1 if isinstance(linear, nn.Linear) else 1
-    low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
-    high = -low
-
-    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
-        with torch.no_grad():
-            values = every(h.double()).movedim(channels, -1).flatten(0, -2)
-        torch.minimum(low, values.amin(dim=0).cpu(), out=low)
-        torch.maximum(high, values.amax(dim=0).cpu(), out=high)
-
-    with hearing_pairs(model, [(name, name)], receive):
-        run_batches(model, inputs)
-    widths = [len(divisor) for divisor in divisors]
-    return list(low.split(widths)), list(high.split(widths))
-
-
-def _reading(linear: Affine, matrix: Tensor, bias: Tensor | None) -> Affine:
-    """Return a map that reads what another reads, of a convolution patches at the same places with the same borders."""
-    return remade(linear, matrix.reshape(len(matrix), *linear.weight.shape[1:]), bias)
 
 
 def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
@@ -248,17 +186,6 @@ def _compose(first: Embedding, second: Embedding, at: str) -> Embedding:
         second.model, first.base, chart, (*kept, *second.lifted.layers), second.lifted.inputs, second.lifted.redraw
     )
     return Embedding(second.model, first.base, (*first.sites, *second.sites), chart, law, manifold)
-
-
-def _lines(pieces: Sequence[AffinePiece]) -> tuple[Tensor, Tensor]:
-    """Return λ and μ of the pieces, (k,) each, float64."""
-    slope = torch.tensor([piece.slope for piece in pieces], dtype=torch.float64)
-    return slope, torch.tensor([piece.intercept for piece in pieces], dtype=torch.float64)
-
-
-def _count(index: int) -> str:
-    """Return "" for the first layer, "2" for the second, and so on."""
-    return str(index + 1) if index else ""
 
 
 def _name(module: str, child: str) -> str:

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from liftscape.linearity._occupancy import activation_modules, has_pieces
-from liftscape.sites import AFFINE, Event, Trace, first_batch, trace_call
+from liftscape.sites import AFFINE, Event, Trace, trace_first
 
 __all__ = ["Run", "find_runs"]
 
@@ -52,7 +52,7 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
         The runs; those that share a map, are called several times, are read elsewhere, or have something between the
         maps that is not pointwise carry a refusal.
     """
-    whole = trace_call(model, first_batch(inputs))
+    whole = trace_first(model, inputs)
     # What hands on the tensor it reads must not hide who reads it.
     trace = replace(whole, events=[event for event in whole.events if not _hands_on(event)])
     activations = activation_modules(model)

@@ -3,14 +3,16 @@
 from liftscape.sites._affine import AFFINE, Affine, pointwise_map, remade
 from liftscape.sites._export import as_graph
 from liftscape.sites._features import (
+    few_samples,
     first_batch,
+    hearing_inputs,
     hearing_pairs,
     iterate_inputs,
     run_batches,
     stream_features,
     stream_outputs,
 )
-from liftscape.sites._find import Site, find_sites, require_site
+from liftscape.sites._find import Site, find_sites, require_site, trace_first
 from liftscape.sites._neurons import hearing_neurons, stream_neurons
 from liftscape.sites._replace import copy_with
 from liftscape.sites._trace import Event, Trace, trace_call
@@ -23,8 +25,10 @@ __all__ = [
     "Trace",
     "as_graph",
     "copy_with",
+    "few_samples",
     "find_sites",
     "first_batch",
+    "hearing_inputs",
     "hearing_neurons",
     "hearing_pairs",
     "iterate_inputs",
@@ -36,4 +40,5 @@ __all__ = [
     "stream_neurons",
     "stream_outputs",
     "trace_call",
+    "trace_first",
 ]
