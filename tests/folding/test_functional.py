@@ -174,7 +174,7 @@ class Branch(nn.Module):
     [
         ("twice", "the output of 'relu' is read more than once"),
         ("shared", "'last' is called several times"),
-        ("softmax", "'softmax' between 'first' and 'last' is a call, which is not pointwise"),
+        ("softmax", "'softmax' (a call) between 'first' and 'last' is not pointwise"),
     ],
 )
 def test_refusals_name_what_is_in_the_way(way: str, text: str) -> None:
@@ -214,9 +214,38 @@ def test_modules_between_maps_that_are_not_pointwise_are_named() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 3), nn.ReLU(), nn.Softmax(-1), nn.Linear(3, 2))
     reasons = [row.reason for row in ls.fold(model, torch.randn(5, 3)).report]
     assert reasons == [
-        "'1' between '0' and '2' is a LayerNorm, which is not pointwise.",
-        "'4' between '2' and '5' is a Softmax, which is not pointwise.",
+        "'1' (LayerNorm) between '0' and '2' is not pointwise.",
+        "'4' (Softmax) between '2' and '5' is not pointwise.",
     ]
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Dropout(), nn.Linear(3, 2))
-    assert ls.fold(model, torch.randn(5, 3)).report[0].reason == "'2' between '0' and '3' drops at random; call eval()."
+    reason = ls.fold(model, torch.randn(5, 3)).report[0].reason
+    assert reason == "'2' (Dropout) between '0' and '3' drops at random; call eval()."
     assert foldable(model.eval(), torch.randn(5, 3))[1][0].refusal is None
+
+
+class OneActivation(nn.Module):
+    """One activation module for all layers, as many networks have it; a function of its name is called too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(3, 4), nn.Linear(4, 6), nn.Linear(6, 3)
+        self.out, self.relu = nn.Linear(3, 2), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.middle(self.relu(self.first(x))))
+        return self.out(functional.relu(self.last(h)))
+
+
+def test_calls_of_one_activation_module_are_layers_of_their_own() -> None:
+    torch.manual_seed(0)
+    model, x = OneActivation().to(F64), torch.randn(20, 3, dtype=F64)
+    assert [row.name for row in ls.layer_linearity(model, x).rows] == ["relu", "relu 2", "relu()"]
+    assert [row.neurons for row in ls.layer_linearity(model, x).rows] == [4, 6, 3]
+    with torch.no_grad():
+        model.middle.bias.add_(50)
+    folded = ls.fold(model, x, at="relu 2")
+    assert folded.removed == ("relu 2",)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.model(x), model(x), rtol=1e-12, atol=1e-12)
+    left = [row.name for row in ls.layer_linearity(folded.model, x).rows]
+    assert left == ["relu", "relu()"]

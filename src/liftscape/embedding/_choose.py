@@ -48,6 +48,9 @@ def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
                 candidate = module_of(kind_of(event.function, *event.arguments, **event.keywords))
             if isinstance(candidate, nn.Identity):
                 continue
+            if isinstance(candidate, nn.PReLU) and candidate.num_parameters > 1:
+                # Slopes by channel belong to the channels there, whose number is another.
+                candidate = nn.PReLU(init=float(candidate.weight.detach().mean()))
             if any(piece.alive for piece in (*affine_pieces(candidate, channel=0), *affine_tails(candidate))):
                 return candidate
         except ActivationError:
@@ -59,6 +62,11 @@ def choose_pieces(
     sigma: nn.Module, width: int, rank: int, site: Site, pieces: Sequence[int] | None, dtype: torch.dtype
 ) -> list[AffinePiece]:
     """Return one piece for each neuron: those asked for, else the alive exact pieces in turn, else the alive tail."""
+    if isinstance(sigma, nn.PReLU) and sigma.num_parameters not in {1, width}:
+        raise EmbeddingError(
+            f"a layer of {width} neurons in front of '{site.name}' cannot have a PReLU with {sigma.num_parameters} "
+            "slopes; give one slope, or one for each neuron."
+        )
     per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
     if pieces is None:
         alive = [[piece for piece in own if piece.alive] for own in per_neuron]

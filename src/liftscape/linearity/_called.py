@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from liftscape.activations import kind_of, module_of
-from liftscape.linearity._occupancy import Occupancy, has_pieces, piece_occupancy
+from liftscape.activations import as_module, kind_of, module_of
+from liftscape.linearity._occupancy import Occupancy, activation_modules, has_pieces, piece_occupancy
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import ActivationError, ModelError
 from liftscape.sites import as_graph, first_batch
@@ -76,6 +76,9 @@ def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[s
 
 def _activation(_name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module | None:
     """Return the module for a call of an activation, or of a dropout, which is to drop again in training."""
+    if isinstance(function, nn.Module):
+        shared = next(function.parameters(), None) is not None
+        return None if shared or not activation_modules(function) else as_module(function)
     if function.__name__.strip("_") == "dropout":
         return nn.Dropout(args[0]).train(bool(args[1]))
     if not has_pieces(function):

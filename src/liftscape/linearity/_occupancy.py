@@ -78,8 +78,8 @@ def piece_occupancy(
     Args:
         model: any module; it is left as it was.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
-        names: activation modules; when None all of them, and all activations that are called as functions. A channel
-            of a convolution is one neuron, at all places.
+        names: activation modules; when None all of them, and all activations that are called as functions, each call
+            for itself. A channel of a convolution is one neuron, at all places.
         dtype: the dtype in whose rounding affine tails must be affine.
 
     Returns:
@@ -124,7 +124,9 @@ def watching_pieces(
         calls[name] = lambda width: piece_table(activation, width, *args, include_tails=True, dtype=dtype, **kwargs)
 
     def result() -> tuple[Occupancy, ...]:
-        order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
+        # Later calls of one module stand behind its first.
+        place = {name: at for at, name in enumerate(modules)}
+        order = sorted(moments, key=lambda name: place.get(name.partition(" ")[0], len(place)))
         return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in order)
 
     with hearing_neurons(model, modules, receive, has_pieces if names is None else None):

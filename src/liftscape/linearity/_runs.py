@@ -23,7 +23,7 @@ class Run:
         last: name of the map after it.
         refusal: why the run cannot be folded whatever its pieces are; None where it can.
         norm: name of a BatchNorm between the first map and the activation; None where there is none.
-        is_call: whether the activation is a function that the network's code calls, and no module.
+        is_call: whether the activation is a call of a function, or of a module with other calls, and no module alone.
     """
 
     first: str
@@ -54,7 +54,7 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
     """
     whole = trace_first(model, inputs)
     # What hands on the tensor it reads must not hide who reads it.
-    trace = replace(whole, events=[event for event in whole.events if not _hands_on(event)])
+    trace = replace(whole, events=[event for event in whole.events if not event.hands_on])
     activations = activation_modules(model)
     runs = []
     for position, event in enumerate(trace.events):
@@ -75,19 +75,12 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
         refusal = (
             _refusal(model, trace, [before, *(() if norm is None else (norm,)), event, after])
             if stranger is None
-            else f"'{stranger.label}' between '{before.name}' and '{after.name}' {_what(stranger)}"
+            else _in_between(stranger, before, after)
         )
         name = None if norm is None else norm.name
-        runs.append(Run(before.name, event.label, after.name, refusal, name, not event.is_module))
+        several = sum(other.function is event.function for other in trace.events) > 1
+        runs.append(Run(before.name, event.label, after.name, refusal, name, several or not event.is_module))
     return tuple(runs)
-
-
-def _hands_on(event: Event) -> bool:
-    """Tell an Identity or a dropout that does nothing."""
-    if isinstance(event.function, nn.Identity):
-        return True
-    dropout = isinstance(event.function, _DropoutNd) or (not event.is_module and "dropout" in event.name)
-    return dropout and bool(event.makes) and set(event.makes) <= set(event.reads)
 
 
 def _is_activation(event: Event, modules: dict[str, nn.Module]) -> bool:
@@ -108,11 +101,12 @@ def _of_one_kind(before: Event, after: Event) -> bool:
     return any(isinstance(before.function, kind) and isinstance(after.function, kind) for kind in AFFINE)
 
 
-def _what(event: Event) -> str:
+def _in_between(event: Event, before: Event, after: Event) -> str:
     """Say why what stands between two maps does not let them become one."""
-    if isinstance(event.function, _DropoutNd) or (not event.is_module and "dropout" in event.name):
-        return "drops at random; call eval()"
-    return f"is {f'a {type(event.function).__name__}' if event.is_module else 'a call'}, which is not pointwise"
+    what = type(event.function).__name__ if event.is_module else "a call"
+    drops = isinstance(event.function, _DropoutNd) or (not event.is_module and "dropout" in event.name)
+    verdict = "drops at random; call eval()" if drops else "is not pointwise"
+    return f"'{event.label}' ({what}) between '{before.name}' and '{after.name}' {verdict}"
 
 
 def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:
@@ -124,7 +118,8 @@ def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:
 def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
     """Say why the run must stay, if it must."""
     for event in chain:
-        if event.is_module and sum(other.function is event.function for other in trace.events) > 1:
+        holds = event.is_module and next(event.function.parameters(), None) is not None
+        if holds and sum(other.function is event.function for other in trace.events) > 1:
             return f"'{event.name}' is called several times"
         if not event.is_module and any(isinstance(given, Tensor) for given in event.arguments):
             return f"'{event.label}' reads a tensor of its own"

@@ -14,7 +14,7 @@ from liftscape.sites._labels import CallLabels
 
 __all__ = ["GraphBuilder", "MakeModule"]
 
-# A call's name, its function and its further arguments, and the module that takes its place; None where it stays.
+# A call's name, its function or module and its further arguments, and the module in its place; None where it stays.
 MakeModule = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], nn.Module | None]
 
 
@@ -68,21 +68,22 @@ class GraphBuilder:
 
     def _calls_of_modules(self) -> dict[fx.Node, tuple[str, fx.Node] | None]:
         """Return for the last node of each module's call its name and what it reads, for its other nodes None."""
-        groups: dict[str, list[fx.Node]] = {}
+        groups: dict[tuple[str, ...], list[fx.Node]] = {}
         for node in self._source.graph.nodes:
             path = _path(node)
-            if node.op == "call_function" and path and _is_whole(self._model.get_submodule(_name(path))):
-                groups.setdefault(path, []).append(node)
+            if node.op == "call_function" and path and _is_whole(self._model.get_submodule(path)):
+                # The keys tell the calls of one module from each other.
+                groups.setdefault((path, *node.meta["nn_module_stack"]), []).append(node)
         found: dict[fx.Node, tuple[str, fx.Node] | None] = {}
-        for path, group in groups.items():
+        for (path, *_), group in groups.items():
             outside = dict.fromkeys(each for node in group for each in node.all_input_nodes if each not in group)
             reads = [each for each in outside if each.op != "get_attr"]
             used = lambda node, group=group: any(user not in group and not _writes(user) for user in node.users)
             made = [node for node in group if used(node)]
             if len(reads) == 1 and made == group[-1:]:
-                found |= dict.fromkeys(group[:-1]) | {group[-1]: (_name(path), reads[0])}
+                found |= dict.fromkeys(group[:-1]) | {group[-1]: (path, reads[0])}
             elif len(reads) == 1 and len(made) == 1:
-                found |= {node: None for node in group if node is not made[0]} | {made[0]: (_name(path), reads[0])}
+                found |= {node: None for node in group if node is not made[0]} | {made[0]: (path, reads[0])}
         return found
 
     def _is_done_elsewhere(self, node: fx.Node) -> bool:
@@ -95,11 +96,16 @@ class GraphBuilder:
         """Return the new node for a call."""
         call = self._whole.get(node)
         if call is not None:
-            return self._call_module(call[0], self._model.get_submodule(call[0]), call[1])
+            name, reads = call
+            module, label = self._model.get_submodule(name), self._labels.next_module(name)
+            several = [other[0] for other in self._whole.values() if other].count(name) > 1
+            # One module with several calls becomes several, so that each may leave alone.
+            made = self._make(label, module, (), {}) if several else None
+            return self._call_module(*((name, module) if made is None else (label, made)), reads)
         overload = node.target
         if isinstance(overload, torch._ops.OpOverload) and node.args and isinstance(node.args[0], fx.Node):
             stem = overload._schema.name.rpartition("::")[2]
-            label = self._labels.next(_name(_path(node)), stem)
+            label = self._labels.next(_path(node), stem)
             made = self._make(label, overload.overloadpacket, node.args[1:], dict(node.kwargs))
             if made is not None:
                 return self._call_module(label, made, node.args[0])
@@ -138,14 +144,10 @@ def _is_whole(module: nn.Module) -> bool:
 
 
 def _path(node: fx.Node) -> str:
-    """Return the name of the innermost module that makes a call, with the number of its own call."""
+    """Return the name of the innermost module that makes a call."""
     places = list(node.meta.get("nn_module_stack", {}).values())
-    return places[-1][0] if places and not places[-1][0].startswith("_empty") else ""
-
-
-def _name(path: str) -> str:
-    """Return a module's name without the numbers of calls."""
-    return ".".join(part.partition("@")[0] for part in path.split("."))
+    path = places[-1][0] if places else ""
+    return "" if path.startswith("_empty") else ".".join(part.partition("@")[0] for part in path.split("."))
 
 
 def _writes(node: fx.Node) -> bool:

@@ -1,4 +1,4 @@
-"""Names for calls of functions: the module that calls, the function, and its number where there are several."""
+"""Names for calls, of functions and of modules, with their number where there are several."""
 
 from typing import final
 
@@ -19,8 +19,20 @@ class CallLabels:
         self._taken = {name for name, _ in model.named_modules(remove_duplicate=False)}
         self._counts: dict[str, int] = {}
 
+    def next_module(self, name: str) -> str:
+        """Return the name of the next call of a module.
+
+        Args:
+            name: the module's.
+
+        Returns:
+            As in "relu" or "relu 2".
+        """
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name} {count}"
+
     def next(self, place: str, function: str) -> str:
-        """Return the name of the next call.
+        """Return the name of the next call of a function.
 
         Args:
             place: name of the module that calls, "" for the network itself.
@@ -36,9 +48,7 @@ class CallLabels:
         """
         stem = function.strip("_")
         name = f"{place}.{stem}" if place else stem
-        count = self._counts[name] = self._counts.get(name, 0) + 1
-        count += name in self._taken
-        return name if count == 1 else f"{name} {count}"
+        return self.next_module(f"{name}()" if name in self._taken else name)
 
     def clear(self) -> None:
         """Start anew, as for another forward pass."""

@@ -22,12 +22,13 @@ class Event:
 
     Attributes:
         name: the module's name, or the function's.
-        label: the module's name, or that of the function's call: of the module that calls, the function, its number.
+        label: the name of the call: of the module, or of the one that calls with the function's, and its number.
         function: the module or function itself.
         reads: identities of the tensors read.
         makes: identities of the tensors made.
         arguments: the call's further positional arguments, for a function.
         keywords: the call's keyword arguments, for a function.
+        hands_on: whether it returns a tensor that it reads as it was, as Identity and inactive dropout do.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Event:
     makes: tuple[int, ...]
     arguments: tuple[Any, ...] = ()
     keywords: dict[str, Any] = field(default_factory=dict)
+    hands_on: bool = False
 
     @property
     def is_module(self) -> bool:
@@ -93,20 +95,36 @@ class _Recorder(TorchFunctionMode):
         self.places: list[str] = []
         self.labels = labels
 
-    def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
-        """Append one event."""
+    def record(
+        self,
+        name: str,
+        function: Any,
+        before: dict[int, int],
+        reads: Any,
+        makes: Any,
+        /,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> None:
+        """Append one event, with the versions that its inputs had before."""
         self.alive.append((reads, makes))
-        label = (
-            name if isinstance(function, nn.Module) else self.labels.next(self.places[-1] if self.places else "", name)
-        )
-        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords)
+        place = self.places[-1] if self.places else ""
+        is_module = isinstance(function, nn.Module)
+        label = self.labels.next_module(name) if is_module else self.labels.next(place, name)
+        # What is written in place gets another version.
+        same = isinstance(makes, Tensor) and before.get(id(makes)) == makes._version
+        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords, same)
         self.trace.events.append(made)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not self.running or self.inside:
+            return func(*args, **kwargs)
+        before = _versions((args, kwargs))
         result = func(*args, **kwargs)
-        if self.running and not self.inside and _identities(result):
-            self.record(getattr(func, "__name__", str(func)), func, (args, kwargs), result, *args[1:], **kwargs)
+        if _identities(result):
+            name = getattr(func, "__name__", str(func))
+            self.record(name, func, before, (args, kwargs), result, *args[1:], **kwargs)
         return result
 
 
@@ -145,17 +163,25 @@ def _identities(value: Any) -> tuple[int, ...]:
     return tuple(id(leaf) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
+def _versions(value: Any) -> dict[int, int]:
+    """Return how often the tensors in a nesting have been written, by their identities."""
+    return {id(leaf): leaf._version for leaf in tree_leaves(value) if isinstance(leaf, Tensor)}
+
+
 @contextmanager
 def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, None]:
     """Record calls of modules without children, and who calls what else, while the context lasts."""
+    versions: dict[int, int] = {}
 
-    def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
+    def enter(_module: nn.Module, args: Any, kwargs: Any) -> None:
         recorder.inside += 1
+        versions.clear()
+        versions.update(_versions((args, kwargs)))
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             recorder.inside -= 1
-            recorder.record(name, module, (args, kwargs), output)
+            recorder.record(name, module, versions, (args, kwargs), output)
 
         return hook
 
