@@ -249,3 +249,41 @@ def test_calls_of_one_activation_module_are_layers_of_their_own() -> None:
         torch.testing.assert_close(folded.model(x), model(x), rtol=1e-12, atol=1e-12)
     left = [row.name for row in ls.layer_linearity(folded.model, x).rows]
     assert left == ["relu", "relu()"]
+
+
+def encoder() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).to(F64).eval()
+    return model, torch.randn(12, 6, 8, dtype=F64)
+
+
+def test_an_mlp_block_of_a_transformer_layer_folds_by_least_squares() -> None:
+    model, x = encoder()
+    folded = ls.fold(model, x, at="layers.0.gelu", how="least-squares")
+    assert folded.parameters_before - folded.parameters_after == 2 * 8 * 16 + 16 - 64
+    with torch.no_grad():
+        first = model.layers[0]
+        h = first.norm1(x + first.self_attn(x, x, x, need_weights=False)[0]).reshape(-1, 8)
+        z = first.linear2(functional.gelu(first.linear1(h)))
+        design = torch.cat([h, torch.ones(len(h), 1, dtype=F64)], dim=1)
+        # LayerNorm leaves one direction of the features out, in which any map will do.
+        best = design @ torch.linalg.pinv(design, rtol=1e-9) @ z
+        expected = model.layers[1](first.norm2(h + best).reshape(x.shape))
+        torch.testing.assert_close(folded.model(x), expected, rtol=1e-6, atol=1e-6)
+        for count, length in ((1, 6), (5, 3)):
+            assert folded.model(x[:count, :length]).shape == (count, length, 8)
+        compiled = torch.compile(folded.model, backend="eager")
+        torch.testing.assert_close(compiled(x), folded.model(x), rtol=1e-12, atol=1e-12)
+    torch.compiler.reset()
+
+
+def test_projections_that_attention_uses_without_a_call_are_refused_with_the_reason() -> None:
+    model, x = encoder()
+    with pytest.raises(ls.LiftscapeError, match=r"'layers.0.self_attn.out_proj': it is never called as a module"):
+        ls.lift(model, "layers.0.self_attn.out_proj", x)
+    lifted = ls.lift(model, ["layers.0.linear1", "layers.1.linear2"], x)
+    assert model.layers[0].activation_relu_or_gelu == 2
+    with torch.no_grad():
+        # Without the context of a risk, where torch would take its fast path.
+        torch.testing.assert_close(lifted.model(x), model(x), rtol=1e-11, atol=1e-11)

@@ -36,6 +36,18 @@ def copy_with(model: nn.Module, replacements: dict[str, nn.Module], share: bool 
         for alias in names[id(old)]:
             parent, _, child = alias.rpartition(".")
             setattr(copied.get_submodule(parent), child, new)
+            _leave_fast_path(copied, parent)
     for parameter in copied.parameters() if not share else ():
         parameter.grad = None
     return copied
+
+
+def _leave_fast_path(model: nn.Module, name: str) -> None:
+    """Let a layer of torch's Transformer call its maps, whose weights its fast path in eval mode reads itself."""
+    parts = name.split(".")
+    for end in range(len(parts) + 1):
+        module = model.get_submodule(".".join(parts[:end]))
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
