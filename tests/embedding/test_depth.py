@@ -216,3 +216,38 @@ def test_one_pass_over_the_data_is_enough() -> None:
     ls.lift(model, "2", data, activation="elu")
     # The first batch tells the structure; the rest is read once.
     assert Counting.reads <= 45
+
+
+def test_slopes_by_channel_are_of_their_own_layer_only() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 1)).double()
+    x = torch.randn(20, 4, dtype=torch.float64)
+    lifted = ls.lift(model, "2", x)
+    assert lifted.model[2].activation.num_parameters == 1
+    with torch.no_grad():
+        torch.testing.assert_close(lifted.model(x), model(x), rtol=1e-12, atol=1e-12)
+    with pytest.raises(
+        ls.LiftscapeError, match="a layer of 2 neurons in front of '2' cannot have a PReLU with 6 slopes"
+    ):
+        ls.lift(model, "2", x, activation=model[1])
+
+
+class OfOneSize(nn.Module):
+    """Takes batches of six only, and may draw at random."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.map, self.share = nn.Linear(2, 2), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = torch.rand(6) < self.share
+        return torch.where(dropped.view(3, 2).flatten()[:, None], 0.0, self.map(x.view(6, 2)))
+
+
+def test_what_takes_no_fewer_samples_is_traced_on_all_and_rare_randomness_is_found() -> None:
+    x = torch.randn(6, 2, dtype=torch.float64)
+    lifted = ls.lift(OfOneSize(0.0).double(), "map", x)
+    assert lifted.sites[0].margin > 0
+    torch.manual_seed(0)
+    with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
+        ls.lift(OfOneSize(0.5).double(), "map", x)

@@ -67,6 +67,7 @@ def test_exact_folds_keep_outputs_at_every_batch_size(name: str) -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert set(dict(folded.model.named_parameters())) <= set(dict(model.named_parameters()))
     assert not any(each.activation in folded.removed for each in find_runs(folded.model, x))
+    assert not any(isinstance(module, nn.Identity) for module in folded.model.modules())
 
 
 def test_nothing_leaves_from_what_is_not_linear_and_the_class_stays() -> None:
@@ -148,6 +149,30 @@ def test_what_comes_out_is_a_normal_module(how: str) -> None:
     assert not torch.equal(folded(x), folded(x))
     folded(x).square().sum().backward()
     assert all(parameter.grad is not None for parameter in folded.parameters())
+
+
+class Decomposed(nn.Module):
+    """One activation that torch.export writes as several operations, and one that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(functional.relu(self.middle(functional.tanhshrink(self.first(x)))))
+
+
+def test_a_call_that_the_graph_names_otherwise_stays_and_the_others_leave() -> None:
+    torch.manual_seed(0)
+    model, x = Decomposed().to(F64), torch.rand(6, 3, dtype=F64)
+    with torch.no_grad():
+        model.first.bias.add_(60)
+        model.middle.bias.add_(300)
+    folded = ls.fold(model, x)
+    assert folded.removed == ("relu",)
+    assert folded.report[0].reason == "the call 'tanhshrink' is no operation of its own in torch.export's graph."
+    with torch.no_grad():
+        torch.testing.assert_close(folded.model(x), model(x), rtol=1e-12, atol=1e-12)
 
 
 class Branch(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
-from liftscape.folding._tree import follow, merge, within_one_block
+from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
     Occupancy,
     Run,
@@ -148,6 +148,8 @@ def fold(
         held = runs_occupancy(model, chosen, source) if bounds is None else _occupied_between(model, chosen, bounds)
         linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
         folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held)
+    # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
+    folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
 
@@ -160,7 +162,7 @@ def _with_modules(
         return model, runs
     network, found = foldable(model, source)
     named = {run.activation: run for run in found}
-    return network, [named.get(run.activation, run) for run in runs]
+    return network, [named[run.activation] for run in runs]
 
 
 def _occupied_between(

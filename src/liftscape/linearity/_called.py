@@ -51,7 +51,17 @@ def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]
     except ModelError as error:
         reason = str(error).removesuffix(".")
         return model, tuple(replace(run, refusal=run.refusal or reason) if run.is_call else run for run in runs)
-    return graph, find_runs(graph, inputs)
+    seen = {run.activation: run for run in find_runs(graph, inputs)}
+    return graph, tuple(_same_run(run, seen.get(run.activation)) for run in runs)
+
+
+def _same_run(run: Run, found: Run | None) -> Run:
+    """Return a run as it is in the graph, refused where an operation of another name or place stands for its call."""
+    if found is not None and (found.first, found.last) == (run.first, run.last):
+        return found
+    return replace(
+        run, refusal=run.refusal or f"the call '{run.activation}' is no operation of its own in torch.export's graph"
+    )
 
 
 def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[str, Occupancy]:

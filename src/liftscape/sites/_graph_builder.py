@@ -67,7 +67,7 @@ class GraphBuilder:
         return built
 
     def _calls_of_modules(self) -> dict[fx.Node, tuple[str, fx.Node] | None]:
-        """Return for the last node of each module's call its name and what it reads, for its other nodes None."""
+        """Return for the node that each module's call hands on its name and what it reads, for its other nodes None."""
         groups: dict[tuple[str, ...], list[fx.Node]] = {}
         for node in self._source.graph.nodes:
             path = _path(node)
@@ -80,10 +80,8 @@ class GraphBuilder:
             reads = [each for each in outside if each.op != "get_attr"]
             used = lambda node, group=group: any(user not in group and not _writes(user) for user in node.users)
             made = [node for node in group if used(node)]
-            if len(reads) == 1 and made == group[-1:]:
-                found |= dict.fromkeys(group[:-1]) | {group[-1]: (path, reads[0])}
-            elif len(reads) == 1 and len(made) == 1:
-                found |= {node: None for node in group if node is not made[0]} | {made[0]: (path, reads[0])}
+            if len(reads) == len(made) == 1:
+                found |= dict.fromkeys(group) | {made[0]: (path, reads[0])}
         return found
 
     def _is_done_elsewhere(self, node: fx.Node) -> bool:
