@@ -19,8 +19,8 @@ test: $(VENV)/.installed-test gate
 	$(BIN)/python -m pytest -n 2 --quiet
 	$(MAKE) --no-print-directory wheel
 
-test-all: $(VENV)/.installed-test gate
-	$(BIN)/python -m pytest -n 2 --quiet -m "long or not long"
+test-all: $(VENV)/.installed-networks gate
+	$(BIN)/python -m pytest -n 2 --quiet -rs -m "long or not long"
 	$(MAKE) --no-print-directory wheel
 
 # What others' tools do on the same work; BENCH passes options on, as in: make bench BENCH="--quick"
@@ -40,7 +40,7 @@ wheel: $(VENV)/.installed-test
 $(VENV)/.installed-run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "liftscape needs Python 3.11 or newer; set PYTHON to one, as in: make demo PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing; install it (on Debian: apt-get install python3-venv) and run make again."; exit 1; }
-	rm -f $(VENV)/.installed-test
+	rm -f $(VENV)/.installed-test $(VENV)/.installed-networks
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation --editable .
@@ -48,6 +48,14 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed-run
 	$(PIP) --no-build-isolation --editable ".[test]"
+	touch $@
+
+# Networks that others trained, 300 MB with what they need; a test whose network is not to be had says so.
+$(VENV)/.installed-networks: $(VENV)/.installed-test tests/networks/requirements.txt
+	$(PIP) --no-build-isolation --editable ".[networks]" || echo "transformers is not to be had; tests that need it are skipped"
+	@grep -v '^#' tests/networks/requirements.txt | while read -r package; do \
+		$(PIP) --no-deps "$$package" || echo "$$package is not to be had; tests that need it are skipped"; \
+	done
 	touch $@
 
 .venv-bench/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt

@@ -3,12 +3,15 @@
 Run as python -m benchmarks.micro NAME ROUNDS.
 """
 
+import gc
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,7 @@ from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
 from liftscape.studies.watching import train
 from liftscape.training import initial_model
 
-__all__ = ["ensembles", "monitor", "orthogonalising", "products", "reorthogonalisation"]
+__all__ = ["ensembles", "lifting", "monitor", "orthogonalising", "products", "reorthogonalisation"]
 
 
 def turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -163,12 +166,64 @@ def monitor(_: str, rounds: int) -> dict[str, float]:
     return found
 
 
+def peak_memory(function: Callable[[], object]) -> int:
+    """Return by how many bytes the process grew at its largest while a function ran; Linux only."""
+    gc.collect()
+    status = Path("/proc/self/status")
+    read = lambda key: 1024 * int(next(line.split()[1] for line in status.open() if line.startswith(key)))
+    before = read("VmRSS")
+    # Writing 5 puts the high-water mark back to what is used now.
+    Path("/proc/self/clear_refs").write_text("5")
+    function()
+    return read("VmHWM") - before
+
+
+def lifting(_: str, rounds: int) -> dict[str, float]:
+    """Return the cost of a lift at one of 100 M parameters' sites to that of a pass over the data, and its memory.
+
+    24 Linears of 2048 × 2048 with ReLU on 8,192 samples, and a BERT of base size with random weights on 96 sequences of
+    128 tokens, both float32. Memory is what a lift takes beyond the model, to the size of the two new maps.
+    """
+    found: dict[str, float] = {}
+    torch.manual_seed(0)
+    layers = [module for _ in range(24) for module in (nn.Linear(2048, 2048), nn.ReLU())]
+    cases: dict[str, tuple[nn.Module, str, list[object]]] = {
+        "mlp": (nn.Sequential(*layers, nn.Linear(2048, 10)), "24", [torch.randn(2048, 2048) for _ in range(4)])
+    }
+    if find_spec("transformers") is not None:
+        from transformers import BertConfig, BertModel
+
+        tokens: list[object] = [{"input_ids": torch.randint(0, 30_000, (16, 128))} for _ in range(6)]
+        cases["bert"] = (BertModel(BertConfig()), "encoder.layer.6.intermediate.dense", tokens)
+    for name, (model, at, data) in cases.items():
+        model.eval()
+
+        def forward(model: nn.Module = model, data: list[object] = data) -> None:
+            with torch.no_grad():
+                for batch in data:
+                    model(**batch) if isinstance(batch, dict) else model(batch)
+
+        lift = partial(ls.lift, model, at, data)
+        forward()
+        times = turns({"forward": forward, "lift": lift}, rounds)
+        found[f"{name}: forward pass, s"] = statistics.median(times["forward"])
+        found[f"{name}: lift/forward"] = ratio(times, "lift", "forward")
+        new = lift(share=True).model.get_submodule(at)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in new.parameters())
+        found[f"{name}: new maps, MB"] = size / 1e6
+        for share in (True, False):
+            used = peak_memory(partial(lift, share=share))
+            found[f"{name}: memory/new maps{', shared weights' if share else ''}"] = used / size
+    return found
+
+
 NAMES = {
     "digits-mlp": products,
     "resnet18": products,
     "reorthogonalise": reorthogonalisation,
     "ensemble": ensemble,
     "monitor": monitor,
+    "lift": lifting,
 }
 
 if __name__ == "__main__":

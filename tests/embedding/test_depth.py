@@ -177,3 +177,77 @@ def test_charts_at_maps_apart_have_the_sum_of_their_coranks(sites: tuple[str, st
     assert chart.has_closed_form == closed
     assert chart.corank(params) == chart.numerical_corank(params)
     assert (chart.corank(params) > 0) == narrow
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_margin_is_that_of_the_network_and_off_centre_features_keep_bias_free_lifts_exact(bias: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3, bias=bias), nn.Tanh(), nn.Linear(3, 1)).double()
+    x = torch.rand(20, 4, dtype=torch.float64) + 5
+    embedding = ls.lift(model, "0", x, width=[5, 6], activation="hardtanh")
+    assert embedding.sites[0].margin == pytest.approx(embedding.manifold.margin(), rel=1e-9)
+    assert embedding.sites[0].margin > 0
+    with torch.no_grad():
+        torch.testing.assert_close(embedding.model(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+def test_shared_weights_are_the_callers_own_and_others_are_not() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    x = torch.rand(20, 4, dtype=torch.float64)
+    for share in (True, False):
+        lifted = ls.lift(model, "2", x, share=share)
+        for network in (lifted.model, lifted.base):
+            assert (network[0].weight is model[0].weight) == share
+        assert isinstance(model[2], nn.Linear)
+
+
+def test_one_pass_over_the_data_is_enough() -> None:
+    class Counting(list):
+        reads = 0
+
+        def __iter__(self) -> object:
+            for batch in list.__iter__(self):
+                Counting.reads += 1
+                yield batch
+
+    model = ls.nets.mlp((3, 4, 2))
+    data = Counting([torch.randn(5, 3, dtype=torch.float64) for _ in range(40)])
+    ls.lift(model, "2", data, activation="elu")
+    # The first batch tells the structure; the rest is read once.
+    assert Counting.reads <= 45
+
+
+def test_slopes_by_channel_are_of_their_own_layer_only() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 1)).double()
+    x = torch.randn(20, 4, dtype=torch.float64)
+    lifted = ls.lift(model, "2", x)
+    assert lifted.model[2].activation.num_parameters == 1
+    with torch.no_grad():
+        torch.testing.assert_close(lifted.model(x), model(x), rtol=1e-12, atol=1e-12)
+    with pytest.raises(
+        ls.LiftscapeError, match="a layer of 2 neurons in front of '2' cannot have a PReLU with 6 slopes"
+    ):
+        ls.lift(model, "2", x, activation=model[1])
+
+
+class OfOneSize(nn.Module):
+    """Takes batches of six only, and may draw at random."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.map, self.share = nn.Linear(2, 2), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = torch.rand(6) < self.share
+        return torch.where(dropped.view(3, 2).flatten()[:, None], 0.0, self.map(x.view(6, 2)))
+
+
+def test_what_takes_no_fewer_samples_is_traced_on_all_and_rare_randomness_is_found() -> None:
+    x = torch.randn(6, 2, dtype=torch.float64)
+    lifted = ls.lift(OfOneSize(0.0).double(), "map", x)
+    assert lifted.sites[0].margin > 0
+    torch.manual_seed(0)
+    with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
+        ls.lift(OfOneSize(0.5).double(), "map", x)

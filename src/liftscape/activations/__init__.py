@@ -1,7 +1,7 @@
 """Affine pieces, affine tails, kinks and inflections of activations, in every spelling that torch has."""
 
 from liftscape.activations._inflections import Inflection, inflections
-from liftscape.activations._kinds import Kind, as_module, kind_of
+from liftscape.activations._kinds import Kind, as_module, kind_of, module_of
 from liftscape.activations._pieces import AffinePiece, affine_pieces, is_positively_homogeneous, kinks
 from liftscape.activations._table import PieceTable, occupied_piece, piece_table
 from liftscape.activations._tails import affine_tails, tail_beyond
@@ -18,6 +18,7 @@ __all__ = [
     "is_positively_homogeneous",
     "kind_of",
     "kinks",
+    "module_of",
     "occupied_piece",
     "piece_table",
     "tail_beyond",

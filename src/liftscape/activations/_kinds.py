@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from liftscape.outcomes import ActivationError
 
-__all__ = ["Kind", "as_module", "kind_of"]
+__all__ = ["Kind", "as_module", "kind_of", "module_of"]
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,77 @@ def as_module(activation: "nn.Module | type[nn.Module] | str | Callable[[], nn.M
     raise ActivationError(f"no activation is called {spelt!r}; {hint}")
 
 
+def module_of(kind: Kind) -> nn.Module:
+    """Return the module of a kind.
+
+    Args:
+        kind: with parameters that are numbers.
+
+    Returns:
+        A new module.
+
+    Raises:
+        ActivationError: if torch has none, or a parameter is a tensor.
+
+    Example:
+        >>> module_of(kind_of(torch.nn.functional.leaky_relu, 0.2))
+        LeakyReLU(negative_slope=0.2)
+    """
+    made = _SPELLINGS[kind.name][0]
+    if made is None or any(isinstance(value, Tensor) for value in kind.parameters.values()):
+        raise ActivationError(f"no module of torch.nn holds {kind.name} as it is called; write it as one.")
+    return made(**{key: value for key, value in kind.parameters.items() if key not in {"weight", "training"}})
+
+
 def _of_module(module: nn.Module) -> Kind:
-    """Name a module by its class."""
+    """Name a module by its class, or by the one function that it calls."""
     # A subclass may share its parent's forward, as ReLU6 does Hardtanh's: the nearest class in the table counts.
     for ancestor in type(module).__mro__:
         for name, (known, defaults) in _SPELLINGS.items():
             if known is ancestor and type(module).forward is ancestor.forward:
                 return Kind(name, {key: getattr(module, key) for key in defaults})
-    raise _unknown(type(module).__name__)
+    found = _only_call(module)
+    if found is None:
+        raise _unknown(type(module).__name__)
+    return found
+
+
+class _Calls(TorchFunctionMode):
+    """Notes what functions of torch are called, with what and what they return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.seen.append((func, args, kwargs or {}, result))
+        return result
+
+
+def _only_call(module: nn.Module) -> Kind | None:
+    """Return the kind of a user's module that holds nothing and hands its input to one function of torch."""
+    own = (module._modules, module._parameters, module._buffers, module._forward_hooks, module._forward_pre_hooks)
+    kind = type(module)
+    if any(own) or kind.__mro__[1] is not nn.Module or kind.__module__.startswith("torch."):
+        return None
+    probe, calls = torch.zeros(2, 3), _Calls()
+    try:
+        with torch.no_grad(), calls:
+            # A shallow copy, on which an attribute may be set without a trace in the caller's module.
+            output = copy.copy(module).forward(probe)
+    except Exception:  # What a user's code may raise on three zeros is not known.
+        return None
+    # One call only: a branch on its input, or on the input's shape, would be a further one.
+    if len(calls.seen) != 1:
+        return None
+    function, args, kwargs, result = calls.seen[0]
+    if result is not output or not args or args[0] is not probe:
+        return None
+    try:
+        return _of_call(function, args[1:], {key: value for key, value in kwargs.items() if key != "inplace"})
+    except ActivationError:
+        return None
 
 
 def _of_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Kind:

@@ -84,7 +84,8 @@ class Chart(ABC):
         Returns:
             ΔM.
         """
-        return flatten(params).numel() - flatten(self.project(params)).numel()
+        count = lambda tensors: sum(tensor.numel() for tensor in tensors.values())
+        return count(params) - count(self.project(params))
 
     @property
     def sites(self) -> frozenset[str]:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.activations import AffinePiece, affine_pieces, affine_tails, as_module, kind_of
+from liftscape.activations import AffinePiece, affine_pieces, affine_tails, as_module, kind_of, module_of
 from liftscape.outcomes import ActivationError, EmbeddingError
-from liftscape.sites import Site, first_batch, trace_call
+from liftscape.sites import Site, trace_first
 
 __all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"]
 
@@ -40,7 +40,7 @@ def check_margin(margin: float) -> None:
 
 def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
     """Return a copy of the activation that follows the site, or precedes it, or ReLU, whichever can be lifted first."""
-    trace = trace_call(model, first_batch(inputs))
+    trace = trace_first(model, inputs)
     events = {event.name: event for event in trace.events}
     for name in (site.activation, site.feature_source):
         event = events.get(name)
@@ -51,9 +51,12 @@ def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
                 kind_of(event.function)
                 candidate = as_module(event.function)
             else:
-                candidate = as_module(kind_of(event.function, *event.arguments, **event.keywords).name)
+                candidate = module_of(kind_of(event.function, *event.arguments, **event.keywords))
             if isinstance(candidate, nn.Identity):
                 continue
+            if isinstance(candidate, nn.PReLU) and candidate.num_parameters > 1:
+                # Slopes by channel belong to the channels there, whose number is another.
+                candidate = nn.PReLU(init=float(candidate.weight.detach().mean()))
             if any(piece.alive for piece in (*affine_pieces(candidate, channel=0), *affine_tails(candidate))):
                 return candidate
         except ActivationError:
@@ -70,6 +73,11 @@ def choose_pieces(
     dtype: torch.dtype,
 ) -> list[AffinePiece]:
     """Return one piece for each neuron: those asked for, else the alive exact ones in turn; `ranks` has one a group."""
+    if isinstance(sigma, nn.PReLU) and sigma.num_parameters not in {1, width}:
+        raise EmbeddingError(
+            f"a layer of {width} neurons in front of '{site.name}' cannot have a PReLU with {sigma.num_parameters} "
+            "slopes; give one slope, or one for each neuron."
+        )
     per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
     if pieces is None:
         alive = [[piece for piece in own if piece.alive] for own in per_neuron]

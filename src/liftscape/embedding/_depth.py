@@ -56,6 +56,7 @@ def lift(
     generator: torch.Generator | None = None,
     pieces: Sequence[int] | None = None,
     margin: float = 0.25,
+    share: bool = False,
 ) -> Embedding:
     """Insert layers u = σ(A h + c) in front of z = W h + b so that outputs on S and criticality are kept.
 
@@ -77,6 +78,8 @@ def lift(
         generator: source of randomness, on the CPU; seed 0 when None.
         pieces: for each neuron (cycled), the number of its piece from the left; all alive pieces in turn when None.
         margin: distance to the ends as a share of the range of the pre-activations.
+        share: whether the new network and its base hold the given network's own parameters where nothing changes, so
+            that only the new weights take memory; training one then trains the others.
 
     Returns:
         The embedding: new network, chart, manifold, evidence.
@@ -100,7 +103,7 @@ def lift(
     network = embedding.model if embedding else model
     assert isinstance(network, nn.Module)
     for name in names:
-        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin)
+        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin, share)
         embedding = step if embedding is None else _compose(embedding, step, name)
         network = embedding.model
     assert embedding is not None
@@ -116,6 +119,7 @@ def _lift_one(
     generator: torch.Generator,
     pieces: Sequence[int] | None,
     margin: float,
+    share: bool,
 ) -> Embedding:
     """Lift one site by one or several layers."""
     site = require_site(model, name, inputs, AFFINE)
@@ -123,12 +127,13 @@ def _lift_one(
     assert isinstance(linear, AFFINE)
     groups = groups_of(linear)
     weight = linear.weight.detach().to("cpu", torch.float64).reshape(groups, -1, site.in_features)
-    ranks = [numerical_rank(own) for own in weight]
+    values = torch.linalg.svdvals(weight)
+    ranks = [numerical_rank(own, each) for own, each in zip(weight, values, strict=True)]
     widths = choose_widths(site, max(ranks), width, groups)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
     chosen = [choose_pieces(sigma, k, ranks, site, pieces, linear.weight.dtype) for k in widths]
-    drawn = lambda source: insert(model, site, linear, weight, inputs, sigma, chosen, source, margin)
-    lifted = drawn(generator)
+    drawn = lambda source: insert(model, site, linear, weight, inputs, sigma, chosen, source, margin, share)
+    lifted, smallest = drawn(generator)
 
     layers = tuple(
         OccupiedLayer(
@@ -143,18 +148,23 @@ def _lift_one(
         tuple(trainable_parameters(model)),
         groups,
     )
-    base = copy_with(model, {})
-    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)
+    base = copy_with(model, {}, share)
+    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)[0]
     manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)
     params = trainable_parameters(lifted)
-    law = DepthLaw(chart.corank(params), chart.added_parameters(params))
+    # Frames with orthonormal columns lose no direction of h, so that J is onto; else ranks tell, at some cost.
+    alive = [torch.tensor([piece.alive for piece in own]).reshape(groups, -1).sum(dim=1).min() for own in chosen]
+    onto = all(int(each) >= site.in_features for each in alive)
+    added = sum(tensor.numel() for tensor in params.values())
+    added -= sum(tensor.numel() for tensor in trainable_parameters(model).values())
+    law = DepthLaw(0 if onto else chart.corank(params), added)
     evidence = LiftedSite(
         site.name,
         tuple(widths),
         sum(ranks),
-        tuple(sorted(torch.linalg.svdvals(weight).flatten().tolist(), reverse=True)),
+        tuple(sorted(values.flatten().tolist(), reverse=True)),
         tuple(tuple(own) for own in chosen),
-        manifold.margin(),
+        smallest,
         max(piece.bound for own in chosen for piece in own),
     )
     return Embedding(lifted, base, (evidence,), chart, law, manifold)

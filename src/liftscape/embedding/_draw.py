@@ -25,16 +25,20 @@ class Frame:
     onto_input: Float[Tensor, "*groups k m_in"]
 
 
-def numerical_rank(weight: Float[Tensor, "m_out m_in"]) -> int:
+def numerical_rank(weight: Float[Tensor, "m_out m_in"], values: Float[Tensor, " m"] | None = None) -> int:
     """Return the number of singular values above max(m)·eps·σ₁.
 
     Args:
         weight: (m_out, m_in).
+        values: its singular values, where they are known already.
 
     Returns:
         The rank.
     """
-    return int(torch.linalg.matrix_rank(weight))
+    values = torch.linalg.svdvals(weight) if values is None else values
+    if not len(values):
+        return 0
+    return int((values > max(weight.shape) * torch.finfo(weight.dtype).eps * values[0]).sum())
 
 
 def draw_frames(
@@ -52,22 +56,23 @@ def draw_frames(
         The frames, and the outgoing factor B in the frames' coordinates.
     """
     frames: list[Frame] = []
-    onto_input = torch.eye(weight.shape[1], dtype=weight.dtype)
-    remaining = weight
+    onto_input: Tensor | None = None
+    remaining, frame = weight, weight
     for width, neurons in zip(widths, alive, strict=True):
-        frame = torch.zeros(width, onto_input.shape[0], dtype=weight.dtype)
+        m = remaining.shape[1]
+        frame = torch.zeros(width, m, dtype=weight.dtype)
         frame[neurons] = _frame(remaining, int(neurons.sum()), generator)
         # A dead neuron's input is free: it is cut off by λ = 0.
-        dead = torch.randn(width, onto_input.shape[0], generator=generator, dtype=weight.dtype) / width**0.5
-        placed = torch.where(neurons[:, None], frame, dead)
-        frames.append(Frame(placed, placed @ onto_input))
-        onto_input = frame @ onto_input
-        remaining = remaining @ torch.linalg.pinv(frame)
+        dead = torch.randn(int((~neurons).sum()), m, generator=generator, dtype=weight.dtype) / width**0.5
+        placed = frame.clone() if len(dead) else frame
+        placed[~neurons] = dead
+        frames.append(Frame(placed, placed if onto_input is None else placed @ onto_input))
+        onto_input = frame if onto_input is None else frame @ onto_input
+        # Rows or columns are orthonormal, so that the transpose is the pseudo-inverse, at no cost.
+        remaining = remaining @ frame.T
     free = torch.randn(remaining.shape, generator=generator, dtype=weight.dtype)
-    last = torch.where(alive[-1][:, None], frames[-1].P, 0.0)
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
-    outside = torch.eye(widths[-1], dtype=weight.dtype) - last @ torch.linalg.pinv(last)
-    return frames, remaining + scale * free @ outside
+    return frames, remaining + scale * (free - (free @ frame) @ frame.T)
 
 
 def draw_grouped_frames(
@@ -115,7 +120,11 @@ def _uniform_frame(rows: int, columns: int, generator: torch.Generator) -> Tenso
 
 
 def place_on_pieces(
-    minimum: Float[Tensor, " k"], maximum: Float[Tensor, " k"], pieces: Sequence[AffinePiece], margin: float
+    minimum: Float[Tensor, " k"],
+    maximum: Float[Tensor, " k"],
+    pieces: Sequence[AffinePiece],
+    margin: float,
+    with_bias: bool = True,
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
     """Return scales s and biases c so that s·t + c lies in its piece for all t between minimum and maximum.
 
@@ -124,6 +133,7 @@ def place_on_pieces(
         maximum: largest value.
         pieces: the neurons' pieces.
         margin: distance to the ends as a share of the range (half-lines) or of the piece (bounded ones).
+        with_bias: whether there is a c; without, pieces hold 0 and only the scale is chosen.
 
     Returns:
         s and c, (k,) each; s = 1 on half-lines.
@@ -131,6 +141,10 @@ def place_on_pieces(
     scales, biases = torch.ones_like(minimum), torch.zeros_like(minimum)
     for j, piece in enumerate(pieces):
         low, high = float(minimum[j]), float(maximum[j])
+        if not with_bias:
+            ends = [end / reach for end, reach in ((piece.lower, low), (piece.upper, high)) if end * reach > 0]
+            scales[j] = min(1.0, *((1 - 2 * margin) * end for end in ends))
+            continue
         spread = max(high - low, 1e-3 * max(abs(low), abs(high), 1.0))
         if piece.lower > -torch.inf and piece.upper < torch.inf:
             room = (1 - 2 * margin) * (piece.upper - piece.lower)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._draw import Frame, draw_grouped_frames, place_on_pieces
-from liftscape.sites import Affine, Site, copy_with, hearing_pairs, pointwise_map, remade, run_batches
+from liftscape.sites import Affine, Site, copy_with, hearing_inputs, pointwise_map, remade, run_batches
 
 __all__ = ["insert", "layer_suffix", "lines_of"]
+
+# Features that are worked on at a time: 8 MB in float32.
+_ENTRIES = 2**21
 
 
 def insert(
@@ -24,7 +28,8 @@ def insert(
     chosen: Sequence[Sequence[AffinePiece]],
     generator: torch.Generator,
     margin: float,
-) -> nn.Module:
+    share: bool,
+) -> tuple[nn.Module, float]:
     """Draw one point of the lifted manifold and put it in the place of the map.
 
     Args:
@@ -37,9 +42,10 @@ def insert(
         chosen: for each inserted layer one piece a neuron, group by group.
         generator: source of randomness, on the CPU.
         margin: as for lift.
+        share: whether weights that stay are the model's own.
 
     Returns:
-        A copy of the model with the block in it.
+        A copy of the model with the block in it, and the smallest distance to the ends of the pieces.
     """
     groups = len(weight)
     slopes, intercepts = zip(*(lines_of(own) for own in chosen), strict=True)
@@ -51,8 +57,11 @@ def insert(
     block: dict[str, nn.Module] = {}
     scale_before = torch.ones(weight.shape[0], 1, weight.shape[2], dtype=torch.float64)
     constant = torch.zeros(weight.shape[0] * weight.shape[2], dtype=torch.float64)
+    smallest = inf
     for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
-        scale, bias = place_on_pieces(low[i], high[i], own, margin)
+        scale, bias = place_on_pieces(low[i], high[i], own, margin, site.bias)
+        # The ends of what reaches σ follow from the extrema, without another pass over the data.
+        smallest = min(smallest, _distance(scale * low[i] + bias, scale * high[i] + bias, own))
         A = (scale / divisor).reshape(groups, -1, 1) * frame.P / scale_before
         c = bias - _times(A, constant) if site.bias else None
         block[f"A{layer_suffix(i)}"] = pointwise_map(linear, A.flatten(0, 1), c) if i else _reading(linear, A, c)
@@ -62,7 +71,14 @@ def insert(
     B = last / scale_before
     d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - _times(B, constant)
     inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B.flatten(0, 1), d)))
-    return copy_with(model, {site.name: inserted})
+    return copy_with(model, {site.name: inserted}, share), smallest
+
+
+def _distance(low: Tensor, high: Tensor, pieces: Sequence[AffinePiece]) -> float:
+    """Return the smallest distance of intervals to the ends of their pieces, negative outside."""
+    lower = torch.tensor([piece.lower for piece in pieces], dtype=torch.float64)
+    upper = torch.tensor([piece.upper for piece in pieces], dtype=torch.float64)
+    return float(torch.minimum(low - lower, upper - high).min())
 
 
 def lines_of(pieces: Sequence[AffinePiece]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
@@ -101,18 +117,23 @@ def _extrema(
     """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
     groups = len(frames[0].P)
     each = [frame.onto_input / divisor.reshape(groups, -1, 1) for frame, divisor in zip(frames, divisors, strict=True)]
-    every = _reading(linear, torch.cat(each, dim=1), None).double()
-    channels = -1 if isinstance(linear, nn.Linear) else 1
+    # The network's own dtype, if not a short one, will do: the margin is 2.5e-4 of the values at least.
+    dtype = torch.promote_types(linear.weight.dtype, torch.float32)
+    every = _reading(linear, torch.cat(each, dim=1), None).to(dtype).requires_grad_(False)
     low = torch.full((len(every.weight),), torch.inf, dtype=torch.float64)
     high = -low
 
-    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
-        with torch.no_grad():
-            values = every(h.double()).movedim(channels, -1).flatten(0, -2)
-        torch.minimum(low, values.amin(dim=0).cpu(), out=low)
-        torch.maximum(high, values.amax(dim=0).cpu(), out=high)
+    def receive(_name: str, h: Tensor) -> None:
+        channels_last = isinstance(linear, nn.Linear)
+        h = h.reshape(-1, h.shape[-1]) if channels_last else h
+        # Piece by piece, so that what is made of a large batch takes no more than a fraction of it.
+        for part in h.split(max(1, _ENTRIES * len(h) // max(h.numel(), 1))):
+            values = every(part.to(dtype))
+            values = values if channels_last else values.movedim(1, -1).flatten(0, -2)
+            torch.minimum(low, values.amin(dim=0).to(low), out=low)
+            torch.maximum(high, values.amax(dim=0).to(high), out=high)
 
-    with hearing_pairs(model, [(name, name)], receive):
+    with hearing_inputs(model, [name], receive):
         run_batches(model, inputs)
     widths = [rows.shape[1] for rows in each]
     by_layer = lambda ends: [own.flatten() for own in ends.reshape(groups, -1).split(widths, dim=1)]

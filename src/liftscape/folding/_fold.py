@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._linear_bounds import linear_bounds
-from liftscape.folding._tree import follow, merge, within_one_block
+from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
     Occupancy,
     Run,
@@ -17,10 +17,11 @@ from liftscape.linearity import (
     composition,
     find_runs,
     fit_runs,
+    foldable,
     model_and_inputs,
     occupancy_between,
-    piece_occupancy,
     replace_run,
+    runs_occupancy,
 )
 from liftscape.outcomes import LiftscapeError, Outcome, SiteError
 from liftscape.risk import EmpiricalRisk
@@ -92,6 +93,8 @@ def fold(
     best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖². A proved fold needs no data: bounds of every
     pre-activation over a box of inputs show on which piece each neuron stays.
 
+    Where activations are called as functions the folded network is a graph module, with the parameters' names kept.
+
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
     Args:
@@ -148,19 +151,26 @@ def fold(
         )
     chosen = [run for run in runs if run.activation in wanted]
     if how == "least-squares":
-        folded, rows = _by_least_squares(model, chosen, source)
+        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, source), source)
     else:
-        held = _occupied(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
-        folded, rows = _exactly(model, chosen, held)
+        held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
+        linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
+        folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held)
+    # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
+    folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
 
 
-def _occupied(model: nn.Module, runs: Sequence[Run], source: Any) -> dict[str, Occupancy]:
-    """Return which pieces hold all samples."""
-    free = [run.activation for run in runs if run.refusal is None]
-    dtype = next(model.parameters()).dtype
-    return {own.name: own for own in piece_occupancy(model, source, free, dtype)} if free else {}
+def _with_modules(
+    model: nn.Module, runs: list[Run], leaving: Sequence[Run], source: Any
+) -> tuple[nn.Module, list[Run]]:
+    """Return a network in which what is to leave is a module, the model itself where that is so, and the same runs."""
+    if not any(run.is_call for run in leaving):
+        return model, runs
+    network, found = foldable(model, source)
+    named = {run.activation: run for run in found}
+    return network, [named[run.activation] for run in runs]
 
 
 def _occupied_between(
@@ -177,7 +187,7 @@ def _exactly(
     model: nn.Module, runs: Sequence[Run], occupancies: dict[str, Occupancy]
 ) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold the runs whose activations are linear."""
-    rows = [_row(run, occupancies.get(run.activation)) for run in runs]
+    rows = [_row(run, occupancies.get(run.activation) if run.refusal is None else None) for run in runs]
     folded = copy_with(model, {})
     # A map that was folded lives on under the name of the run's last map, or of the block that held the whole run.
     home: dict[str, str] = {}
@@ -204,7 +214,6 @@ def _exactly(
 def _by_least_squares(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold all runs, each after those before it."""
     folded, rows = copy_with(model, {}), []
-    dtype = next(model.parameters()).dtype
     for run in runs:
         # A fold before may have replaced the run's first map, but never moved its activation.
         now = next((each for each in find_runs(folded, source) if each.activation == run.activation), run)
@@ -213,7 +222,7 @@ def _by_least_squares(model: nn.Module, runs: Sequence[Run], source: Any) -> tup
             raise SiteError(
                 f"activation '{run.activation}' cannot leave by least squares: {now.refusal or 'no one map fits'}."
             )
-        own = piece_occupancy(folded, source, [run.activation], dtype)[0]
+        own = runs_occupancy(folded, [now], source)[run.activation]
         reason = f"the affine map that fits best explains {fit.r2:.6f} of the variance of the next pre-activation."
         rows.append(replace(_row(run, own), folded=True, reason=reason, r2=fit.r2))
         folded = replace_run(folded, now, fit)

@@ -10,16 +10,18 @@ from torch import nn
 
 from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
-from liftscape.linearity import find_runs, fit_runs, replace_run
+from liftscape.linearity import find_runs, fit_runs, foldable, replace_run
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
+from liftscape.sites import copy_with, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
 
 Progress = Callable[[int, int], None]
 # An exact fold changes the loss by rounding, so many eps of it at most.
 _ROUNDING = 100
+# Outputs that differ by a smaller share are the same but for rounding.
+_SAME = 1e-10
 
 
 @dataclass(frozen=True)
@@ -118,23 +120,28 @@ def fold_within(
     bound = (1 + budget + rounding) * start if by == "loss" else start - budget - rounding
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
-    for model, name, how, r2 in _way(risk, wanted):
+    network, runs = foldable(risk.model, risk.batches)
+    for model, name, how, r2 in _way(risk.with_model(network), wanted):
         own = judge.with_model(model)
         value = _value(own, by)
         loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
         within = value <= bound if by == "loss" else value >= bound
+        if how == "exact" and not within:
+            # Where the loss is small its rounding, that of the outputs beside the residual, is not.
+            gap, scale = output_gap(network, model, judge.batches)
+            within = gap <= _SAME * scale
         steps.append(FoldStep(name, how, r2, loss, value, size, operations(model, risk.batches), within))
         if within and steps[-1].operations < steps[chosen].operations:
             best, chosen = model, len(steps) - 1
         if progress is not None:
-            progress(len(steps) - 1, max(len(find_runs(risk.model, risk.batches)), len(steps) - 1))
+            progress(len(steps) - 1, max(len(runs), len(steps) - 1))
     removed = tuple(each.activation for each in steps[1 : chosen + 1])
     reason = (
         f"{len(removed)} of {len(steps) - 1} layers leave within the budget."
         if removed or len(steps) == 1
         else f"No fold meets the budget: {by} {bound:.6g} was asked for, the nearest gives {_nearest(steps, by):.6g}."
     )
-    return FoldSearch(best if removed else copy_with(best, {}), removed, tuple(steps), by, budget, reason)
+    return FoldSearch(best if removed else copy_with(risk.model, {}), removed, tuple(steps), by, budget, reason)
 
 
 def _way(risk: EmpiricalRisk, at: Sequence[str] | None) -> Iterator[tuple[nn.Module, str, str, float]]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import fx, nn
 
 from liftscape.sites import copy_with
 
-__all__ = ["follow", "merge", "within_one_block"]
+__all__ = ["follow", "merge", "tidied", "within_one_block"]
 
 
 def merge(model: nn.Module, names: tuple[str, str, str], norm: str | None, merged: nn.Module) -> tuple[nn.Module, str]:
@@ -59,3 +59,22 @@ def follow(home: Mapping[str, str], name: str) -> str:
     while name in home and home[name] != name:
         name = home[name]
     return name
+
+
+def tidied(model: nn.Module) -> nn.Module:
+    """Take out of a graph the calls of Identity that folds left; any other network stays as it is.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        The same module.
+    """
+    if isinstance(model, fx.GraphModule):
+        for node in model.graph.nodes:
+            if node.op == "call_module" and type(model.get_submodule(str(node.target))) is nn.Identity:
+                node.replace_all_uses_with(node.args[0])
+                model.graph.erase_node(node)
+        model.delete_all_unused_submodules()
+        model.recompile()
+    return model

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from liftscape.folding._affine_path import with_affine_paths
 from liftscape.folding._narrow import narrowed
 from liftscape.folding._operations import operations
-from liftscape.linearity import Occupancy, Run, find_runs, model_and_inputs, piece_occupancy
+from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with
@@ -91,7 +91,12 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
     if source is None:
         raise LiftscapeError("trim needs the inputs on which neurons are dead; give inputs, or a risk.")
     runs, occupancies = _free_runs(model, source)
-    trimmed, rows = copy_with(model, {}), []
+    network = model
+    leaves = lambda own: bool((own.slope == 0).any()) or (affine_path and bool((own.piece >= 0).any()))
+    if any(run.is_call and leaves(occupancies[run.activation]) for run in runs):
+        network, found = foldable(model, source)
+        runs = [run for run in found if run.refusal is None]
+    trimmed, rows = copy_with(network, {}), []
     for run in runs:
         own = occupancies[run.activation]
         kept = _kept(trimmed, run, own)
@@ -112,8 +117,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
 def _free_runs(model: nn.Module, source: Any) -> tuple[list[Run], dict[str, Occupancy]]:
     """Return the runs without refusals, and which pieces hold their neurons."""
     runs = [run for run in find_runs(model, source) if run.refusal is None]
-    names, dtype = [run.activation for run in runs], next(model.parameters()).dtype
-    return runs, {own.name: own for own in piece_occupancy(model, source, names, dtype)} if runs else {}
+    return runs, runs_occupancy(model, runs, source)
 
 
 def _kept(model: nn.Module, run: Run, own: Occupancy) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from liftscape.folding import fold
-from liftscape.linearity import find_runs, fit_runs, layer_linearity, replace_run
+from liftscape.linearity import fit_runs, foldable, layer_linearity, replace_run
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -66,6 +66,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
         [8]
     """
     try:
+        risk = risk.with_model(foldable(risk.model, risk.batches)[0])
         rows = layer_linearity(risk).rows
     except LiftscapeError:
         return ()
@@ -125,7 +126,7 @@ def advise_on_folds(rows: Sequence[LayerUse], value: float) -> str:
 
 def _parameters_saved(risk: EmpiricalRisk) -> dict[str, int]:
     """Return how many parameters leave with each layer that one map can stand in for."""
-    runs = {run.activation: run for run in find_runs(risk.model, risk.batches) if run.refusal is None}
+    runs = {run.activation: run for run in foldable(risk.model, risk.batches)[1] if run.refusal is None}
     first = [next(iter(risk.batches))]
     count = lambda model: sum(parameter.numel() for parameter in model.parameters())
     before = count(risk.model)

@@ -1,5 +1,6 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
+from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._occupancy import (
@@ -25,6 +26,7 @@ __all__ = [
     "composition",
     "find_runs",
     "fit_runs",
+    "foldable",
     "has_no_padding",
     "identity_like",
     "in_fewer_groups",
@@ -35,6 +37,7 @@ __all__ = [
     "piece_occupancy",
     "replace_run",
     "rows_of",
+    "runs_occupancy",
     "sum_of",
     "watching_pieces",
 ]

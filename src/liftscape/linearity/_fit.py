@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from liftscape.linearity._maps import made_from, rows_read, rows_written, stand_in
 from liftscape.linearity._runs import Run
+from liftscape.outcomes import SiteError
 from liftscape.sites import copy_with, hearing_pairs, run_batches
 
 __all__ = ["AffineFit", "fit_runs", "fitting", "replace_run"]
@@ -134,7 +135,12 @@ def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
 
     Returns:
         The copy.
+
+    Raises:
+        SiteError: if the activation is a call, which no module can stand in for.
     """
+    if run.is_call:
+        raise SiteError(f"'{run.activation}' is a call; replace it in the network that foldable returns for this one.")
     map_ = _stand_in(model, run)
     assert not isinstance(map_, str)
     like = next(model.get_submodule(run.last).parameters())

@@ -13,7 +13,7 @@ from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_tab
 from liftscape.outcomes import ActivationError
 from liftscape.sites import hearing_neurons, run_batches
 
-__all__ = ["Occupancy", "activation_modules", "occupancy_between", "piece_occupancy", "watching_pieces"]
+__all__ = ["Occupancy", "activation_modules", "has_pieces", "occupancy_between", "piece_occupancy", "watching_pieces"]
 
 # Functions that are more often arithmetic than activations.
 _ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
@@ -81,8 +81,8 @@ def piece_occupancy(
     Args:
         model: any module; it is left as it was.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
-        names: activation modules; when None all of them, and all activations that are called as functions. A channel
-            of a convolution is one neuron, at all places.
+        names: activation modules; when None all of them, and all activations that are called as functions, each call
+            for itself. A channel of a convolution is one neuron, at all places.
         dtype: the dtype in whose rounding affine tails must be affine.
 
     Returns:
@@ -127,15 +127,24 @@ def watching_pieces(
         calls[name] = lambda width: piece_table(activation, width, *args, include_tails=True, dtype=dtype, **kwargs)
 
     def result() -> tuple[Occupancy, ...]:
-        order = [*(name for name in modules if name in moments), *(name for name in moments if name not in modules)]
+        # Later calls of one module stand behind its first.
+        place = {name: at for at, name in enumerate(modules)}
+        order = sorted(moments, key=lambda name: place.get(name.partition(" ")[0], len(place)))
         return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in order)
 
-    with hearing_neurons(model, modules, receive, _has_pieces if names is None else None):
+    with hearing_neurons(model, modules, receive, has_pieces if names is None else None):
         yield result
 
 
-def _has_pieces(function: Any) -> bool:
-    """Tell whether a function of torch is an activation whose pieces are known."""
+def has_pieces(function: Any) -> bool:
+    """Tell whether a function of torch is an activation whose pieces are known.
+
+    Args:
+        function: of torch, or a Tensor method.
+
+    Returns:
+        Whether it is; not where it is more often arithmetic, as with abs and clamp.
+    """
     if getattr(function, "__name__", "").strip("_") in _ARITHMETIC:
         return False
     try:

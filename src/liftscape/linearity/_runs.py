@@ -1,13 +1,14 @@
-"""Runs map · activation · map in a module tree, Linear or convolution, whose middle is used nowhere else."""
+"""Runs map · activation · map in a forward pass, Linear or convolution, whose middle is used nowhere else."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
-from liftscape.linearity._occupancy import activation_modules
-from liftscape.sites import AFFINE, Event, Trace, first_batch, trace_call
+from liftscape.linearity._occupancy import activation_modules, has_pieces
+from liftscape.sites import AFFINE, Event, Trace, trace_first
 
 __all__ = ["Run", "find_runs"]
 
@@ -18,10 +19,11 @@ class Run:
 
     Attributes:
         first: name of the map before the activation.
-        activation: name of the activation module.
+        activation: name of the activation module, or of the call where a function is called.
         last: name of the map after it.
         refusal: why the run cannot be folded whatever its pieces are; None where it can.
         norm: name of a BatchNorm between the first map and the activation; None where there is none.
+        is_call: whether the activation is a call of a function, or of a module with other calls, and no module alone.
     """
 
     first: str
@@ -29,6 +31,7 @@ class Run:
     last: str
     refusal: str | None = None
     norm: str | None = None
+    is_call: bool = False
 
     @property
     def inner(self) -> tuple[str, ...]:
@@ -39,34 +42,71 @@ class Run:
 def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
     """Find every map · activation · map of one kind, Linear, Conv1d or Conv2d, in the order of the forward pass.
 
+    The activation is a module or a call of a function; Identity and inactive dropout between them count for nothing.
+
     Args:
         model: any module; it is left as it was.
         inputs: the first batch is used.
 
     Returns:
-        The runs; those that share a map, are called several times or are read elsewhere carry a refusal.
+        The runs; those that share a map, are called several times, are read elsewhere, or have something between the
+        maps that is not pointwise carry a refusal.
     """
-    whole = trace_call(model, first_batch(inputs))
-    # An Identity hands on the tensor it reads: those that earlier folds left must not hide who reads it.
-    seen = [event for event in whole.events if not isinstance(event.function, nn.Identity)]
-    trace = replace(whole, events=seen)
+    whole = trace_first(model, inputs)
+    # What hands on the tensor it reads must not hide who reads it.
+    trace = replace(whole, events=[event for event in whole.events if not event.hands_on])
     activations = activation_modules(model)
     runs = []
     for position, event in enumerate(trace.events):
-        if event.name not in activations or not event.is_module or event.function is not activations[event.name]:
+        known = _is_activation(event, activations)
+        if not known and (not event.is_module or isinstance(event.function, (*AFFINE, _BatchNorm))):
             continue
         before, norm = _maker_before(trace, event, position), None
         if before is not None and isinstance(before.function, _BatchNorm):
             before, norm = _maker_before(trace, before, trace.events.index(before)), before
-        after = [later for later in trace.events[position + 1 :] if set(event.makes) & set(later.reads)]
-        if before is None or not after:
+        after = _next(trace, event, position)
+        if before is None or after is None or not isinstance(before.function, AFFINE):
             continue
-        if not any(isinstance(before.function, kind) and isinstance(after[0].function, kind) for kind in AFFINE):
+        stranger = None if known else event
+        if known and not isinstance(after.function, AFFINE):
+            stranger, after = after, _next(trace, after, trace.events.index(after))
+        if after is None or not _of_one_kind(before, after):
             continue
-        chain = [before, *(() if norm is None else (norm,)), event, after[0]]
+        refusal = (
+            _refusal(model, trace, [before, *(() if norm is None else (norm,)), event, after])
+            if stranger is None
+            else _in_between(stranger, before, after)
+        )
         name = None if norm is None else norm.name
-        runs.append(Run(before.name, event.name, after[0].name, _refusal(model, trace, chain), name))
+        several = sum(other.function is event.function for other in trace.events) > 1
+        runs.append(Run(before.name, event.label, after.name, refusal, name, several or not event.is_module))
     return tuple(runs)
+
+
+def _is_activation(event: Event, modules: dict[str, nn.Module]) -> bool:
+    """Tell an activation, module or function."""
+    if event.is_module:
+        return event.function is modules.get(event.name)
+    return has_pieces(event.function)
+
+
+def _next(trace: Trace, event: Event, position: int) -> Event | None:
+    """Return the event that reads first what another one makes."""
+    made = set(event.makes)
+    return next((later for later in trace.events[position + 1 :] if made & set(later.reads)), None)
+
+
+def _of_one_kind(before: Event, after: Event) -> bool:
+    """Tell two affine maps of one kind."""
+    return any(isinstance(before.function, kind) and isinstance(after.function, kind) for kind in AFFINE)
+
+
+def _in_between(event: Event, before: Event, after: Event) -> str:
+    """Say why what stands between two maps does not let them become one."""
+    what = type(event.function).__name__ if event.is_module else "a call"
+    drops = isinstance(event.function, _DropoutNd) or (not event.is_module and "dropout" in event.name)
+    verdict = "drops at random; call eval()" if drops else "is not pointwise"
+    return f"'{event.label}' ({what}) between '{before.name}' and '{after.name}' {verdict}"
 
 
 def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:
@@ -78,15 +118,19 @@ def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:
 def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
     """Say why the run must stay, if it must."""
     for event in chain:
-        if sum(other.function is event.function for other in trace.events) > 1:
+        holds = event.is_module and next(event.function.parameters(), None) is not None
+        if holds and sum(other.function is event.function for other in trace.events) > 1:
             return f"'{event.name}' is called several times"
+        if not event.is_module and any(isinstance(given, Tensor) for given in event.arguments):
+            return f"'{event.label}' reads a tensor of its own"
         if isinstance(event.function, _BatchNorm) and (event.function.training or event.function.running_mean is None):
             return f"'{event.name}' normalises by the batch in hand; call eval() to fix its statistics"
     first, last = chain[0], chain[-1]
     for event in (first, last):
         if type(event.function).forward not in {kind.forward for kind in AFFINE}:
             return f"'{event.name}' is a {type(event.function).__name__} with a forward of its own"
-    parameters = [id(parameter) for event in chain for parameter in event.function.parameters()]
+    modules = [event.function for event in chain if event.is_module]
+    parameters = [id(parameter) for module in modules for parameter in module.parameters()]
     uses = [
         id(parameter)
         for module in model.modules()
@@ -100,9 +144,9 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
     for place, event in enumerate(chain[:-1]):
         others = _strange_readers(trace, chain, place)
         if others and place < len(chain) - 2:
-            return f"the output of '{event.name}' is read by '{others[0].name}' too"
+            return f"the output of '{event.label}' is read by '{others[0].label}' too"
         if others or set(event.makes) & set(trace.outputs):
-            return f"the output of '{event.name}' is read more than once"
+            return f"the output of '{event.label}' is read more than once"
     return None
 
 

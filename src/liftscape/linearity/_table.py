@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, fitting, replace_run
 from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
@@ -80,14 +81,21 @@ def layer_linearity(
         False
     """
     model, source = model_and_inputs(model_or_risk, inputs)
-    runs = {run.activation: run for run in find_runs(model, source) if run.refusal is None} if affine_maps else {}
+    found: tuple[Run, ...] = ()
+    if affine_maps and isinstance(model_or_risk, EmpiricalRisk):
+        # What is called as a function must be a module to be replaced.
+        model, found = foldable(model, source)
+    elif affine_maps:
+        found = find_runs(model, source)
+    runs = {run.activation: run for run in found if run.refusal is None}
     # Pieces and maps in one pass: the data may be slow to read.
     with watching_pieces(model) as occupied, fitting(model, list(runs.values())) as fitted:
         run_batches(model, source)
     fits = fitted()
     changes = {name: float("nan") for name in fits}
     if isinstance(model_or_risk, EmpiricalRisk):
-        changes = {name: _loss_change(model_or_risk, runs[name], fit) for name, fit in fits.items()}
+        risk = model_or_risk.with_model(model)
+        changes = {name: _loss_change(risk, runs[name], fit) for name, fit in fits.items()}
     return LinearityTable(tuple(_row(own, fits, changes) for own in occupied()))
 
 

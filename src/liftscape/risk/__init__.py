@@ -11,6 +11,7 @@ from liftscape.risk._call import (
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
+from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
 from liftscape.risk._parameters import trainable_parameters
@@ -42,5 +43,6 @@ __all__ = [
     "named_tensors",
     "output_tensor",
     "trainable_parameters",
+    "twice_differentiable",
     "unflatten",
 ]

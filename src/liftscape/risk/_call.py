@@ -60,15 +60,18 @@ def call_model(
         return map_tensors(Tensor.detach, output)
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def copy_model(model: nn.Module, share: bool = False) -> nn.Module:
     """Return a deep copy, also of a model that keeps computed tensors, as masked and spectral-normed ones do.
 
     Args:
         model: any module.
+        share: whether parameters and buffers are the model's own instead of copies.
 
     Returns:
         The copy.
     """
+    if share:
+        return copy.deepcopy(model, {id(own): own for own in (*model.parameters(), *model.buffers())})
     derived = {id(tensor): tensor.detach().clone() for _, _, tensor in _derived_tensors(model) if not tensor.is_leaf}
     return copy.deepcopy(model, derived)
 

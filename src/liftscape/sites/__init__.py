@@ -1,15 +1,18 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
 from liftscape.sites._affine import AFFINE, Affine, groups_of, pointwise_map, remade
+from liftscape.sites._export import as_graph
 from liftscape.sites._features import (
+    few_samples,
     first_batch,
+    hearing_inputs,
     hearing_pairs,
     iterate_inputs,
     run_batches,
     stream_features,
     stream_outputs,
 )
-from liftscape.sites._find import Site, find_sites, require_site
+from liftscape.sites._find import Site, find_sites, require_site, trace_first
 from liftscape.sites._gap import output_gap, outputs_of
 from liftscape.sites._neurons import hearing_neurons, stream_neurons
 from liftscape.sites._parallel import Parallel
@@ -23,10 +26,13 @@ __all__ = [
     "Parallel",
     "Site",
     "Trace",
+    "as_graph",
     "copy_with",
+    "few_samples",
     "find_sites",
     "first_batch",
     "groups_of",
+    "hearing_inputs",
     "hearing_neurons",
     "hearing_pairs",
     "iterate_inputs",
@@ -40,4 +46,5 @@ __all__ = [
     "stream_neurons",
     "stream_outputs",
     "trace_call",
+    "trace_first",
 ]

@@ -1,18 +1,31 @@
 """The features that reach affine maps, streamed batch by batch and never kept."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
 
-__all__ = ["first_batch", "hearing_pairs", "iterate_inputs", "run_batches", "stream_features", "stream_outputs"]
+__all__ = [
+    "few_samples",
+    "first_batch",
+    "hearing_inputs",
+    "hearing_pairs",
+    "iterate_inputs",
+    "run_batches",
+    "stream_features",
+    "stream_outputs",
+]
+
+# Enough to tell what a network calls, whatever the size of a batch.
+_FEW = 2
 
 
 def iterate_inputs(inputs: Any) -> Iterator[Any]:
@@ -68,6 +81,22 @@ def first_batch(inputs: Any) -> Any:
     raise DataError("inputs hold no batch; give at least one.")
 
 
+def few_samples(batch: Any) -> Any:
+    """Return the first samples of a batch, or the batch where its tensors differ in length.
+
+    Args:
+        batch: a tensor, or a nesting of tensors.
+
+    Returns:
+        Views of at most two samples.
+    """
+    batch = dict(batch) if isinstance(batch, Mapping) else batch
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}
+    if len(sizes) != 1 or max(sizes) <= _FEW:
+        return batch
+    return tree_map_only(Tensor, lambda leaf: leaf[:_FEW], batch)
+
+
 def stream_features(
     model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Float[Tensor, "rows features"]], None]
 ) -> None:
@@ -84,7 +113,8 @@ def stream_features(
     Raises:
         SiteError: if a module is never called.
     """
-    _stream(model, names, inputs, receive, outputs=False)
+    with hearing_inputs(model, names, lambda name, h: receive(name, _rows(h))):
+        run_batches(model, inputs)
 
 
 def stream_outputs(
@@ -101,7 +131,20 @@ def stream_outputs(
     Raises:
         SiteError: if a module is never called.
     """
-    _stream(model, names, inputs, receive, outputs=True)
+    seen: set[str] = set()
+
+    def listen(name: str) -> RemovableHandle:
+        def take(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            seen.add(name)
+            receive(name, _rows(output))
+
+        return model.get_submodule(name).register_forward_hook(take)
+
+    with ExitStack() as stack:
+        for name in names:
+            stack.callback(listen(name).remove)
+        run_batches(model, inputs)
+    _require_calls(names, seen)
 
 
 def run_batches(model: nn.Module, inputs: Any) -> None:
@@ -114,6 +157,38 @@ def run_batches(model: nn.Module, inputs: Any) -> None:
     with torch.no_grad():
         for batch in iterate_inputs(inputs):
             call_model(model, trainable_parameters(model), batch)
+
+
+@contextmanager
+def hearing_inputs(model: nn.Module, names: Sequence[str], receive: Callable[[str, Tensor], None]) -> Generator[None]:
+    """Hand what reaches named modules to a receiver, in the shape it has, whenever the model is called.
+
+    Args:
+        model: any module.
+        names: modules whose first argument is wanted.
+        receive: called with the name and the features, which it must not keep.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SiteError: if at the end a module was never called.
+    """
+    seen: set[str] = set()
+
+    def enter(name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_module: nn.Module, args: Any) -> None:
+            seen.add(name)
+            receive(name, args[0].detach())
+
+        return hook
+
+    with ExitStack() as stack:
+        for name in names:
+            # Before the call, since an activation in place overwrites what it reads.
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(enter(name)).remove)
+        yield
+    _require_calls(names, seen)
 
 
 @contextmanager
@@ -165,29 +240,8 @@ def _rows(tensor: Tensor) -> Float[Tensor, "rows features"]:
     return tensor.detach().reshape(-1, tensor.shape[-1])
 
 
-def _stream(
-    model: nn.Module, names: Sequence[str], inputs: Any, receive: Callable[[str, Tensor], None], outputs: bool
-) -> None:
-    """Run all batches with hooks on the named modules."""
-    seen: set[str] = set()
-
-    def take(name: str, tensor: Tensor) -> None:
-        seen.add(name)
-        receive(name, _rows(tensor))
-
-    def listen(name: str) -> RemovableHandle:
-        module = model.get_submodule(name)
-        if outputs:
-            after: Callable[[nn.Module, Any, Any], None] = lambda _module, _args, output: take(name, output)
-            return module.register_forward_hook(after)
-        # Before the call, since an activation in place overwrites what it reads.
-        return module.register_forward_pre_hook(lambda _module, args: take(name, args[0]))
-
-    with ExitStack() as stack, torch.no_grad():
-        for name in names:
-            stack.callback(listen(name).remove)
-        for batch in iterate_inputs(inputs):
-            call_model(model, trainable_parameters(model), batch)
+def _require_calls(names: Sequence[str], seen: Collection[str]) -> None:
+    """Raise if a named module was never called."""
     for name in names:
         if name not in seen:
             raise SiteError(f"module '{name}' is never called on these inputs, so no features reach it.")

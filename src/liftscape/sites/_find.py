@@ -4,16 +4,17 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from liftscape.outcomes import Outcome, SiteError
+from liftscape.outcomes import ModelError, Outcome, SiteError
 from liftscape.risk import check_batch_statistics, check_deterministic
 from liftscape.sites._affine import AFFINE, Affine
-from liftscape.sites._features import first_batch, iterate_inputs
+from liftscape.sites._features import few_samples, first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
 
-__all__ = ["Site", "find_sites", "require_site"]
+__all__ = ["Site", "find_sites", "require_site", "trace_first"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
         >>> [(site.name, site.feature_source, site.activation) for site in sites]
         [('0', 'input', '1'), ('2', '1', 'output')]
     """
-    trace = trace_call(model, first_batch(inputs))
+    trace = trace_first(model, inputs)
     return tuple(
         _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, AFFINE)
     )
@@ -110,10 +111,45 @@ def _check_function(model: nn.Module, inputs: Any) -> None:
     """Raise if the features that reach a site would not be the same at the next evaluation, or in another batch."""
     batches = iterate_inputs(inputs)
     first = next(batches, None)
-    if first is not None:
+    if first is None:
+        return
+    before = _random_states()
+    try:
+        trace_call(model, few_samples(first))
+        check_deterministic(model, few_samples(first))
+        certain = all(map(torch.equal, before, _random_states()))
+    except (ModelError, RuntimeError, TypeError, IndexError):
+        certain = False
+    # Where nothing was drawn, a few samples tell as much as a batch, of which two passes may be most of the work.
+    if not certain:
         trace_call(model, first)
         check_deterministic(model, first)
-        check_batch_statistics(model, 1 if next(batches, None) is None else 2)
+    check_batch_statistics(model, 1 if next(batches, None) is None else 2)
+
+
+def _random_states() -> list[Tensor]:
+    """Return the states of torch's own generators."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
+
+
+def trace_first(model: nn.Module, inputs: Any) -> Trace:
+    """Trace a call on the first samples, or on the whole first batch where the model does not take fewer.
+
+    Args:
+        model: any module; it is left as it was.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches.
+
+    Returns:
+        The events.
+
+    Raises:
+        ModelError: if the model raises on the batch.
+    """
+    batch = first_batch(inputs)
+    try:
+        return trace_call(model, few_samples(batch))
+    except ModelError:
+        return trace_call(model, batch)
 
 
 def _site(model: nn.Module, name: str, module: Affine, trace: Trace) -> Site:

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from liftscape.outcomes import SiteError
 from liftscape.sites._features import run_batches
+from liftscape.sites._labels import CallLabels
 
 __all__ = ["Receive", "hearing_neurons", "stream_neurons"]
 
@@ -45,7 +46,8 @@ def hearing_neurons(
 
     The places of a channel are samples of one neuron. Channels are on axis 1 where a convolution or a norm over such
     channels made the tensor, on the last axis where a Linear or a LayerNorm did; else on axis 1 from four axes on.
-    Functions have the name of the module that calls them, then their own, then their number where there are several.
+    Functions have the name of the module that calls them, then their own, then their number where there are several;
+    where functions are heard, calls of one module are numbered too.
 
     Args:
         model: any module.
@@ -62,13 +64,16 @@ def hearing_neurons(
     seen: set[str] = set()
 
     def take(name: str, activation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], t: Tensor) -> None:
-        seen.add(name)
         # A receiver may call the activation itself.
         with nullcontext() if listener is None else listener.deaf():
             receive(name, activation, args, kwargs, axes.rows(t))
 
     def before(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, args: take(name, module, (), {}, args[0])
+        def hook(module: nn.Module, args: Any) -> None:
+            seen.add(name)
+            take(name if listener is None else listener.labels.next_module(name), module, (), {}, args[0])
+
+        return hook
 
     with ExitStack() as stack:
         axes = stack.enter_context(_Axes(model))
@@ -121,7 +126,7 @@ class _Listener(TorchFunctionMode):
         self._is_activation, self._take = is_activation, take
         self._inside: list[str] = []
         self._hears = True
-        self._counts: dict[str, int] = {}
+        self.labels = CallLabels(model)
         self.places = ExitStack()
         heard = {id(model.get_submodule(name)) for name in names}
         for name, module in model.named_modules():
@@ -133,11 +138,11 @@ class _Listener(TorchFunctionMode):
         kwargs = kwargs or {}
         # An empty place is within a module that is heard by its own hook.
         place = self._inside[-1] if self._inside and self._hears else ""
-        if place and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and self._is_activation(func):
-            name = f"{place.lstrip('.')}{func.__name__.strip('_')}"
-            count = self._counts[name] = self._counts.get(name, 0) + 1
-            further = {key: value for key, value in kwargs.items() if key != "inplace"}
-            self._take(name if count == 1 else f"{name} {count}", func, tuple(args[1:]), further, args[0])
+        if place and self._is_activation(func):
+            name = self.labels.next(place.rstrip("."), func.__name__)
+            if args and isinstance(args[0], Tensor) and args[0].ndim >= 2:
+                further = {key: value for key, value in kwargs.items() if key != "inplace"}
+                self._take(name, func, tuple(args[1:]), further, args[0])
         return func(*args, **kwargs)
 
     @contextmanager
@@ -152,7 +157,7 @@ class _Listener(TorchFunctionMode):
     def _enter(self, place: str) -> Callable[[nn.Module, Any], None]:
         def enter(_module: nn.Module, _args: Any) -> None:
             if not self._inside:
-                self._counts.clear()
+                self.labels.clear()
             self._inside.append(place)
 
         return enter

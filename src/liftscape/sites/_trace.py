@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import ModelError
 from liftscape.risk import call_model, trainable_parameters
+from liftscape.sites._labels import CallLabels
 
 __all__ = ["Event", "Trace", "trace_call"]
 
@@ -21,19 +22,23 @@ class Event:
 
     Attributes:
         name: the module's name, or the function's.
+        label: the name of the call: of the module, or of the one that calls with the function's, and its number.
         function: the module or function itself.
         reads: identities of the tensors read.
         makes: identities of the tensors made.
         arguments: the call's further positional arguments, for a function.
         keywords: the call's keyword arguments, for a function.
+        hands_on: whether it returns a tensor that it reads as it was, as Identity and inactive dropout do.
     """
 
     name: str
+    label: str
     function: Any
     reads: tuple[int, ...]
     makes: tuple[int, ...]
     arguments: tuple[Any, ...] = ()
     keywords: dict[str, Any] = field(default_factory=dict)
+    hands_on: bool = False
 
     @property
     def is_module(self) -> bool:
@@ -81,23 +86,45 @@ class Trace:
 class _Recorder(TorchFunctionMode):
     """Records what the model calls outside leaf modules; keeps tensors alive so that identities stay unique."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: CallLabels) -> None:
         super().__init__()
         self.trace = Trace()
         self.alive: list[Any] = []
         self.running = False
         self.inside = 0
+        self.places: list[str] = []
+        self.labels = labels
 
-    def record(self, name: str, function: Any, reads: Any, makes: Any, *arguments: Any, **keywords: Any) -> None:
-        """Append one event."""
+    def record(
+        self,
+        name: str,
+        function: Any,
+        before: dict[int, int],
+        reads: Any,
+        makes: Any,
+        /,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> None:
+        """Append one event, with the versions that its inputs had before."""
         self.alive.append((reads, makes))
-        self.trace.events.append(Event(name, function, _identities(reads), _identities(makes), arguments, keywords))
+        place = self.places[-1] if self.places else ""
+        is_module = isinstance(function, nn.Module)
+        label = self.labels.next_module(name) if is_module else self.labels.next(place, name)
+        # What is written in place gets another version.
+        same = isinstance(makes, Tensor) and before.get(id(makes)) == makes._version
+        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords, same)
+        self.trace.events.append(made)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not self.running or self.inside:
+            return func(*args, **kwargs)
+        before = _versions((args, kwargs))
         result = func(*args, **kwargs)
-        if self.running and not self.inside and _identities(result):
-            self.record(getattr(func, "__name__", str(func)), func, (args, kwargs), result, *args[1:], **kwargs)
+        if _identities(result):
+            name = getattr(func, "__name__", str(func))
+            self.record(name, func, before, (args, kwargs), result, *args[1:], **kwargs)
         return result
 
 
@@ -114,7 +141,7 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
     Raises:
         ModelError: if the model raises on the batch.
     """
-    recorder = _Recorder()
+    recorder = _Recorder(CallLabels(model))
     params = trainable_parameters(model)
     own = dict(model.named_parameters())
     recorder.trace.parameters = {id(own[name]): id(tensor) for name, tensor in params.items()}
@@ -136,26 +163,42 @@ def _identities(value: Any) -> tuple[int, ...]:
     return tuple(id(leaf) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
+def _versions(value: Any) -> dict[int, int]:
+    """Return how often the tensors in a nesting have been written, by their identities."""
+    return {id(leaf): leaf._version for leaf in tree_leaves(value) if isinstance(leaf, Tensor)}
+
+
 @contextmanager
 def _leaf_hooks(model: nn.Module, recorder: _Recorder) -> Generator[None, None, None]:
-    """Record calls of modules without children while the context lasts."""
+    """Record calls of modules without children, and who calls what else, while the context lasts."""
+    versions: dict[int, int] = {}
 
-    def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
+    def enter(_module: nn.Module, args: Any, kwargs: Any) -> None:
         recorder.inside += 1
+        versions.clear()
+        versions.update(_versions((args, kwargs)))
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             recorder.inside -= 1
-            recorder.record(name, module, (args, kwargs), output)
+            recorder.record(name, module, versions, (args, kwargs), output)
 
         return hook
 
     def begin(_module: nn.Module, _args: Any) -> None:
         recorder.running = True
 
+    def within(name: str) -> Callable[..., None]:
+        return lambda _module, _args: recorder.places.append(name)
+
+    def without(_module: nn.Module, _args: Any, _output: Any) -> None:
+        recorder.places.pop()
+
     with ExitStack() as stack:
         stack.callback(model.register_forward_pre_hook(begin).remove)
         for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(within(name)).remove)
+            stack.callback(module.register_forward_hook(without, always_call=True).remove)
             if name and next(module.children(), None) is None:
                 stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(leave(name), with_kwargs=True).remove)
