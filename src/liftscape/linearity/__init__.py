@@ -2,6 +2,7 @@
 
 from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
+from liftscape.linearity._criteria import block_influence, state_entropy
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._occupancy import (
     Occupancy,
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "absorbed",
     "activation_modules",
+    "block_influence",
     "chain_of",
     "composition",
     "find_runs",
@@ -38,6 +40,7 @@ __all__ = [
     "replace_run",
     "rows_of",
     "runs_occupancy",
+    "state_entropy",
     "sum_of",
     "watching_pieces",
 ]

@@ -17,6 +17,7 @@ STUDIES = {
     "batch-norm": "Does batch normalisation keep layers from being linearised, and is that why training is faster?",
     "data-size": "Does more data shrink the lifted manifolds, and is that why training leaves them sooner?",
     "layer-pruning": "Can layers that training has linearised be folded away, at a plateau and at the end?",
+    "fold-criteria": "Which criterion finds the layers that a network can do without, and what leaves for nothing?",
     "in-the-wild": "How linear are the layers of networks as they are used, over training and at the end?",
 }
 

@@ -42,6 +42,7 @@ def train(
     batch_size: int | None,
     seed: int,
     momentum: float = 0.9,
+    weight_decay: float = 0.0,
     at: "Any" = None,
 ) -> None:
     """Train a classifier in place by SGD with momentum.
@@ -55,10 +56,11 @@ def train(
         batch_size: samples of a step; all when None.
         seed: of the order of the data.
         momentum: of the steps.
+        weight_decay: λ of the penalty ½λ‖θ‖².
         at: called with the step before it is taken, and with the last one after all.
     """
     leaves = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rule = torch.optim.SGD(leaves, lr=learning_rate, momentum=momentum)
+    rule = torch.optim.SGD(leaves, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
     order = None if batch_size is None else minibatches(len(inputs), batch_size, seed)
     for step in range(steps):
         if at is not None:
