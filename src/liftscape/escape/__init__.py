@@ -1,0 +1,3 @@
+"""The way down: inserting a layer whose neurons leave their affine pieces where that lowers the risk most."""
+
+__all__ = []
