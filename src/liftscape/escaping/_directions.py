@@ -17,6 +17,7 @@ _STEPS = 60
 _FIRST, _LONGER, _SHORTER, _SHORTEST = 0.3, 1.4, 0.4, 1e-7
 # In units of the features' spread: steeper neurons of a curved activation are told from a kink no more.
 _STEEPEST = 30.0
+_SIZEABLE = 0.05
 _GRID = 200
 _NEWTON = 20
 
@@ -136,7 +137,7 @@ def _curved(x: Tensor, g: Tensor, first: Tensor, crossing: Crossing) -> tuple[Te
     """Return direction, bias and gain of the best neuron of a curved activation."""
 
     def of(v: Tensor) -> Tensor:
-        return gain(crossing.deviation(v[:, :-1] @ x.T + v[:, -1:]), g)
+        return _sizeable_gain(crossing.deviation(v[:, :-1] @ x.T + v[:, -1:]), g)
 
     def objective(v: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -156,7 +157,7 @@ def _curved(x: Tensor, g: Tensor, first: Tensor, crossing: Crossing) -> tuple[Te
     candidates = torch.cat([top, refined])
     best = candidates[int(of(candidates).argmax())]
     c = _newton(best, of)
-    return best[:-1], float(c), float(of(torch.cat([best[:-1], c[None]])[None])[0])
+    return best[:-1], float(c), float(gain(crossing.deviation(best[None, :-1] @ x.T + c), g)[0])
 
 
 def _on_grid(a: Tensor, x: Tensor, g: Tensor, crossing: Crossing) -> Float[Tensor, " T"]:
@@ -166,11 +167,19 @@ def _on_grid(a: Tensor, x: Tensor, g: Tensor, crossing: Crossing) -> Float[Tenso
     for each in a:
         p = x @ each
         low, high = crossing.end - p.max(), crossing.end - p.min()
-        reach = 0.5 * (high - low) + 1.0
+        # The curved activations of torch bend about 0, be the end of the piece as far as that of a tail.
+        reach = 0.5 * (high - low) + 1.0 + abs(crossing.end)
         biases = (low - reach if crossing.side < 0 else low) + share * (high - low + reach)
-        values = gain(crossing.deviation(p + biases[:, None]), g)
+        values = _sizeable_gain(crossing.deviation(p + biases[:, None]), g)
         best.append(biases[int(values.argmax())])
     return torch.stack(best)
+
+
+def _sizeable_gain(deviations: Tensor, gradients: Tensor) -> Float[Tensor, " T"]:
+    """Return the gain, less where no deviation is sizeable."""
+    # The gain itself knows no scale, and the farthest of a tail, where φ is rounding, would do as well as its middle.
+    largest = deviations.abs().amax(dim=1).square()
+    return gain(deviations, gradients) * largest / (largest + _SIZEABLE**2)
 
 
 def _newton(v: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:

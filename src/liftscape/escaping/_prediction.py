@@ -21,7 +21,7 @@ _DEPENDENT = 1e-10
 # Where R is no known function of z, a first step moves it by this share of its spread at most.
 _SHARE = 0.5
 # A step is trusted if R falls by this share of what the model says (Conn, Gould, Toint 2000, Trust-region methods).
-_TRUSTED = 0.25
+_TRUSTED = 0.5
 _SHORTER, _SHORTENINGS = 0.75, 60
 # And if R still falls there.
 _BEFORE = 0.95
@@ -72,7 +72,7 @@ def predict(risk: EmpiricalRisk, site: Site, crossing: Crossing, neurons: list[N
 
     Where z is the output and the loss the mean squared error, ∂²R/∂z² = hI, s = 1/h and the decrease
     tr(Vᵀ(ΦᵀΦ)⁺V)/(2h) is exact. For cross-entropy ∂²R/∂z² ≤ 1/(2n), so that s = 2n lowers R by n·tr(Vᵀ(ΦᵀΦ)⁺V) at
-    least; otherwise s is Newton's step on the line, shortened until R falls by a quarter of what is predicted, and
+    least; otherwise s is Newton's step on the line, shortened until R falls by half of what is predicted, and
     still falls there.
 
     Source: derived (theory 7).
