@@ -20,7 +20,7 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in ("demo", "inspect", "certify", "lift", "fold"))
+    assert all(name in done.stdout for name in ("demo", "inspect", "certify", "lift", "fold", "escape"))
     assert done.stdout.strip().endswith("False")
 
 

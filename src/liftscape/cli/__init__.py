@@ -1,4 +1,4 @@
-"""The command line: `liftscape demo | study | inspect | certify | lift | fold`."""
+"""The command line: `liftscape demo | study | inspect | certify | lift | fold | escape`."""
 
 import signal
 import sys

@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 from liftscape import __version__
 from liftscape.cli._certify import certify
 from liftscape.cli._demo import demo
+from liftscape.cli._escape import escape
 from liftscape.cli._fold import fold
 from liftscape.cli._inspect import inspect
 from liftscape.cli._lift import lift
@@ -23,7 +24,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-for _command in (demo, study, inspect, certify, lift, fold):
+for _command in (demo, study, inspect, certify, lift, fold, escape):
     app.command(_command)
 
 
