@@ -16,6 +16,8 @@ _HOME = {
     "Ensemble": "training",
     "Escape": "escaping",
     "Fold": "folding",
+    "Growth": "training",
+    "GrowthSchedule": "training",
     "Inspection": "inspection",
     "LiftedManifold": "embedding",
     "LiftscapeError": "outcomes",

@@ -21,6 +21,7 @@ __all__ = [
     "MissingPackageError",
     "ModelError",
     "NotFiniteError",
+    "NotStuckError",
     "Outcome",
     "SiteError",
     "from_plain",
@@ -54,6 +55,10 @@ class EmbeddingError(LiftscapeError, ValueError):
 
 class NotFiniteError(LiftscapeError, ArithmeticError):
     """A number that the work stands on is infinite or not a number."""
+
+
+class NotStuckError(LiftscapeError, ValueError):
+    """There is nothing to escape from: the gradient still leads down, or the residual is zero."""
 
 
 class LoadError(LiftscapeError, ValueError):

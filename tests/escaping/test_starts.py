@@ -120,7 +120,8 @@ def test_where_no_layer_can_be_inserted_each_map_says_why() -> None:
     [
         ({"neurons": 0}, "neurons and starts must be at least 1"),
         ({"starts": 0}, "neurons and starts must be at least 1"),
-        ({"tolerance": -1.0}, "tolerance at least 0"),
+        ({"tolerance": -1.0}, "tolerance and ridge at least 0, but 1, 32 and -1.0"),
+        ({"ridge": -0.5}, "tolerance and ridge at least 0, but 1, 32 and -0.5"),
         ({"margin": 0.5}, "margin is a share"),
         ({"activation": "tanh"}, "no affine piece or tail with a slope other than 0"),
         ({"activation": nn.Identity()}, "no end of an affine piece"),

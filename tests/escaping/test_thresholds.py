@@ -16,12 +16,12 @@ from liftscape.escaping._rows import rows_read, stream_gradients
 F64 = torch.float64
 
 
-def brute_force(p: Tensor, g: Tensor, thresholds: Tensor) -> Tensor:
-    """‖Σgφ‖²/Σφ² at each threshold, by its definition."""
+def brute_force(p: Tensor, g: Tensor, thresholds: Tensor, ridge: float = 0.0) -> Tensor:
+    """‖Σgφ‖²/(Σφ² + ridge) at each threshold, by its definition."""
     values = []
     for tau in thresholds:
         phi = torch.relu(p - tau)
-        squares = float(phi @ phi)
+        squares = float(phi @ phi) + ridge
         values.append(float((phi @ g).norm() ** 2) / squares if squares > 0 else 0.0)
     return torch.tensor(values, dtype=F64)
 
@@ -32,22 +32,23 @@ def brute_force(p: Tensor, g: Tensor, thresholds: Tensor) -> Tensor:
     outputs=st.integers(1, 4),
     ties=st.booleans(),
     offset=st.sampled_from([0.0, 1e3]),
+    ridge=st.sampled_from([0.0, 0.3]),
 )
 def test_no_threshold_of_a_dense_grid_is_better_and_the_gain_is_that_of_the_definition(
-    seed: int, n: int, outputs: int, ties: bool, offset: float
+    seed: int, n: int, outputs: int, ties: bool, offset: float, ridge: float
 ) -> None:
     draws = torch.Generator().manual_seed(seed)
     p = torch.randn(2, n, generator=draws, dtype=F64)
     p = (p.round() if ties else p) + offset
     g = torch.randn(n, outputs, generator=draws, dtype=F64)
-    found = best_thresholds(p, g)
+    found = best_thresholds(p, g, ridge)
     for own, tau, gain in zip(p, found.threshold, found.gain, strict=True):
         low, high = float(own.min()), float(own.max())
         dense = torch.cat([own, low + (high - low) * torch.linspace(0, 1, 400, dtype=F64)])
-        assert float(brute_force(own, g, dense).max()) <= float(gain) * (1 + 1e-9) + 1e-300
+        assert float(brute_force(own, g, dense, ridge).max()) <= float(gain) * (1 + 1e-9) + 1e-300
         if high > low:
             assert low <= float(tau) <= high
-            torch.testing.assert_close(brute_force(own, g, tau[None])[0], gain, rtol=1e-6, atol=0.0)
+            torch.testing.assert_close(brute_force(own, g, tau[None], ridge)[0], gain, rtol=1e-6, atol=0.0)
 
 
 def test_the_best_threshold_often_lies_between_data_points_where_no_data_point_is_as_good() -> None:

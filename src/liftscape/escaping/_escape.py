@@ -34,6 +34,7 @@ def escape(
     neurons: int = 1,
     activation: "nn.Module | type[nn.Module] | str | None" = None,
     starts: int = 32,
+    ridge: float = 0.0,
     tolerance: float = 0.01,
     margin: float = 0.25,
     memory_budget: int = 256 * 2**20,
@@ -59,6 +60,8 @@ def escape(
         neurons: how many leave at once.
         activation: as for :func:`lift`; ReLU where the network's own has no affine piece.
         starts: of the ascent.
+        ridge: 0 for the largest decrease; more of it, as 0.01, for neurons that deviate on many samples with smaller
+            weights, which is where training goes on well: ‖V‖² is then over Σφ² + ridge·n·Var(a·h).
         tolerance: share of R that one gradient step may gain for the network to count as stuck.
         margin: distance to the ends of the pieces at the start of the path, as a share of the range.
         memory_budget: bytes for the features and gradients that are searched, a sample of them where they are more.
@@ -70,7 +73,8 @@ def escape(
         to lower R by 1e-9 of it, as where samples with conflicting labels share their inputs.
 
     Raises:
-        LiftscapeError: if the network is not stuck, its residual is zero, or an argument makes no sense.
+        NotStuckError: if one gradient step would lower R (it says by how much), or the residual is zero.
+        LiftscapeError: if an argument makes no sense.
         SiteError: if no layer can be inserted.
         EmbeddingError: if the layer is too narrow: a neuron on a piece with λ ≠ 0 needs one spare alive neuron.
         ActivationError: if the activation has no affine piece or tail with λ ≠ 0.
@@ -84,7 +88,7 @@ def escape(
         ('found', True, True)
     """
     stuck, lifted = _starting_point(risk_or_embedding, risk)
-    _check_numbers(neurons, starts, tolerance, margin)
+    _check_numbers(neurons, starts, min(tolerance, ridge), margin)
     draws = torch.Generator().manual_seed(0) if generator is None else generator
     sites = choose_sites(stuck, lifted.chart.site if lifted is not None else at)  # pyright: ignore[reportAttributeAccessIssue]
     layouts = [layout_at(stuck, site, neurons, width, activation, lifted) for site in sites]
@@ -92,7 +96,7 @@ def escape(
     require_stuck(stuck, tolerance)
     candidates = []
     for done, layout in enumerate(layouts, 1):
-        candidates.append(search_site(stuck, layout, starts, memory_budget, draws))
+        candidates.append(search_site(stuck, layout, starts, ridge, memory_budget, draws))
         if progress is not None:
             progress(done, len(layouts))
     best = max(candidates, key=lambda each: each.prediction.decrease)
@@ -118,12 +122,12 @@ def _starting_point(
     return risk.with_model(given.model if lifted is None else lifted.base), lifted
 
 
-def _check_numbers(neurons: int, starts: int, tolerance: float, margin: float) -> None:
+def _check_numbers(neurons: int, starts: int, least: float, margin: float) -> None:
     """Raise unless the numbers make sense."""
-    if neurons < 1 or starts < 1 or not tolerance >= 0:
+    if neurons < 1 or starts < 1 or not least >= 0:
         raise LiftscapeError(
-            f"neurons and starts must be at least 1 and tolerance at least 0, but {neurons}, {starts} and {tolerance} "
-            "were given."
+            f"neurons and starts must be at least 1, tolerance and ridge at least 0, but {neurons}, {starts} and "
+            f"{least} were given."
         )
     check_margin(margin)
 

@@ -67,7 +67,9 @@ def move_of(neurons: list[Neuron], crossing: Crossing, out_weights: Float[Tensor
     return move
 
 
-def predict(risk: EmpiricalRisk, site: Site, crossing: Crossing, neurons: list[Neuron]) -> Prediction:
+def predict(
+    risk: EmpiricalRisk, site: Site, crossing: Crossing, neurons: list[Neuron], ridge: float = 0.0
+) -> Prediction:
     """Choose all out-weights together: β = −s (ΦᵀΦ)⁺V, V = Φᵀg, with the step s that lowers R most.
 
     Where z is the output and the loss the mean squared error, ∂²R/∂z² = hI, s = 1/h and the decrease
@@ -82,11 +84,13 @@ def predict(risk: EmpiricalRisk, site: Site, crossing: Crossing, neurons: list[N
         site: the map.
         crossing: the neurons' way out.
         neurons: that leave.
+        ridge: share of its diagonal that is added to ΦᵀΦ, so that neurons alike do not get large opposite weights.
 
     Returns:
         Out-weights and what they do.
     """
     V, gram, spread, rows = _moments(risk, site.name, crossing, neurons)
+    gram = gram + ridge * gram.diagonal().diag()
     unit = -torch.linalg.pinv(gram, rtol=_DEPENDENT, hermitian=True) @ V
     first = float((V * unit).sum())
     if not first < 0:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from liftscape.curvature import plateau_reading
 from liftscape.escaping._rows import stream_gradients
-from liftscape.outcomes import LiftscapeError, NotFiniteError, SiteError
+from liftscape.outcomes import NotFiniteError, NotStuckError, SiteError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, Site, find_sites, require_site
 
@@ -28,7 +28,7 @@ def require_stuck(risk: EmpiricalRisk, tolerance: float) -> None:
         tolerance: the share.
 
     Raises:
-        LiftscapeError: if it does; it says by how much.
+        NotStuckError: if it does; it says by how much.
         NotFiniteError: if R or its gradient is not finite.
     """
     reading = plateau_reading(risk, steps=1, lowest=(0.0, 0.0))
@@ -36,7 +36,7 @@ def require_stuck(risk: EmpiricalRisk, tolerance: float) -> None:
     if not torch.isfinite(torch.tensor([reading.value, reading.gradient_norm])).all():
         raise NotFiniteError(f"R = {reading.value} and ‖∇R‖ = {reading.gradient_norm} are not finite; go back a step.")
     if step.decrease > tolerance * abs(reading.value):
-        raise LiftscapeError(
+        raise NotStuckError(
             f"the network is not stuck: one gradient step of length {step.length:.3g} lowers R from "
             f"{reading.value:.6g} to {reading.value - step.decrease:.6g}, by {step.decrease / abs(reading.value):.2g} "
             f"of it, where at most {tolerance:g} is allowed; train on first, or raise tolerance."
@@ -81,7 +81,7 @@ def refuse_zero_residual(risk: EmpiricalRisk, sites: Sequence[Site]) -> None:
         sites: the maps.
 
     Raises:
-        LiftscapeError: if it does.
+        NotStuckError: if it does.
     """
     largest = {site.name: [0.0, 0.0, 0.0] for site in sites}
 
@@ -93,7 +93,7 @@ def refuse_zero_residual(risk: EmpiricalRisk, sites: Sequence[Site]) -> None:
     stream_gradients(risk, list(largest), receive)
     bound = _ROUNDINGS * torch.finfo(risk.flatten().dtype).eps
     if all(g * rows <= bound * max(z, 1.0) for g, z, rows in largest.values()):
-        raise LiftscapeError(
+        raise NotStuckError(
             f"the residual is zero: with R = {float(risk.value()):.3g} no sample pulls at the outputs of "
             f"{', '.join(repr(name) for name in largest)}, so that no layer can lower R; there is nothing to escape "
             "from."

@@ -50,7 +50,12 @@ class Candidate:
 
 
 def search_site(
-    risk: EmpiricalRisk, layout: Layout, starts: int, memory_budget: int, generator: torch.Generator
+    risk: EmpiricalRisk,
+    layout: Layout,
+    starts: int,
+    ridge: float,
+    memory_budget: int,
+    generator: torch.Generator,
 ) -> Candidate:
     """Choose the neurons that leave at one site: each for the gradient that those before it left over.
 
@@ -61,6 +66,7 @@ def search_site(
         risk: the empirical risk.
         layout: of the layer.
         starts: how many directions ascend.
+        ridge: as for :func:`liftscape.escape`.
         memory_budget: bytes for features, gradients and projections.
         generator: of the starts and of the rows that are kept.
 
@@ -79,11 +85,11 @@ def search_site(
         own = collect_rows(risk, site.name, limit, generator, move)
         if rows is None:
             rows, share = own, separable_share(own.h, own.g)
-        neuron, low, high = _placed(risk, site, crossing, best_neuron(own.h, own.g, crossing, starts, generator))
+        neuron, low, high = _placed(risk, site, crossing, best_neuron(own.h, own.g, crossing, starts, generator, ridge))
         chosen.append(neuron)
         lows.append(low)
         highs.append(high)
-        prediction = predict(risk, site, crossing, chosen)
+        prediction = predict(risk, site, crossing, chosen, ridge)
     assert rows is not None
     assert prediction is not None
     return _balanced(
