@@ -18,6 +18,7 @@ STUDIES = {
     "data-size": "Does more data shrink the lifted manifolds, and is that why training leaves them sooner?",
     "layer-pruning": "Can layers that training has linearised be folded away, at a plateau and at the end?",
     "fold-criteria": "Which criterion finds the layers that a network can do without, and what leaves for nothing?",
+    "escape-growth": "Does growth by escape train faster than other ways to make a stuck network deeper?",
     "in-the-wild": "How linear are the layers of networks as they are used, over training and at the end?",
 }
 
