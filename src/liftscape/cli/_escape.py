@@ -29,7 +29,7 @@ def escape(
     neurons: Annotated[int, Parameter(help="How many of them leave their affine piece.")] = 1,
     activation: Annotated[str | None, Parameter(help="Such as elu; the network's own if not given.")] = None,
     ridge: Annotated[
-        float, Parameter(help="0 for the largest decrease; 0.01 for a smaller one from which training goes on well.")
+        float, Parameter(help="0 for the largest decrease; 0.1 for a smaller one from which training goes on well.")
     ] = 0.0,
     tolerance: Annotated[
         float, Parameter(help="The network counts as stuck if one gradient step gains at most this share of the loss.")

@@ -60,7 +60,7 @@ def escape(
         neurons: how many leave at once.
         activation: as for :func:`lift`; ReLU where the network's own has no affine piece.
         starts: of the ascent.
-        ridge: 0 for the largest decrease; more of it, as 0.01, for neurons that deviate on many samples with smaller
+        ridge: 0 for the largest decrease; more of it, as 0.1, for neurons that deviate on many samples with smaller
             weights, which is where training goes on well: ‖V‖² is then over Σφ² + ridge·n·Var(a·h).
         tolerance: share of R that one gradient step may gain for the network to count as stuck.
         margin: distance to the ends of the pieces at the start of the path, as a share of the range.

@@ -58,7 +58,7 @@ class GrowthSchedule:
         neurons: how many leave their piece at once.
         activation: as for :func:`liftscape.lift`.
         starts: directions that ascend.
-        ridge: as for :func:`liftscape.escape`; a little of it, so that training can go on with its learning rate.
+        ridge: as for :func:`liftscape.escape`; some of it, so that training can go on with its learning rate.
         generator: source of randomness, on the CPU; seed 0 when None.
         callback: called with each attempt, after the optimizer's state was carried.
 
@@ -87,7 +87,7 @@ class GrowthSchedule:
         neurons: int = 1,
         activation: "nn.Module | type[nn.Module] | str | None" = None,
         starts: int = 32,
-        ridge: float = 0.01,
+        ridge: float = 0.1,
         generator: torch.Generator | None = None,
         callback: Callable[[Growth], None] | None = None,
     ) -> None:
