@@ -60,6 +60,15 @@ def test_no_point_of_the_ball_lies_below_the_trust_region_step(
     assert float(model(s)) <= float(model(others).min()) + 1e-9 * scale
 
 
+@pytest.mark.parametrize("seed", range(200))
+def test_with_one_component_the_step_reaches_the_sphere_whatever_the_rounding(seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    value, c = (torch.randn(1, generator=draws, dtype=torch.float64).abs() for _ in range(2))
+    radius = 0.5 * float(c / value)
+    s = minimise_quadratic(value, c, radius)
+    torch.testing.assert_close(s, -torch.tensor([radius], dtype=torch.float64), rtol=1e-9, atol=0.0)
+
+
 def test_steps_of_a_convex_quadratic_are_those_of_the_closed_forms() -> None:
     generator = torch.Generator().manual_seed(1)
     A, g = symmetric(6, generator, shift=6.0), torch.randn(6, generator=generator, dtype=torch.float64)

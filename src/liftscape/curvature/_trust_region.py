@@ -46,7 +46,8 @@ def minimise_quadratic(
         return step(0.0)
     least = max(0.0, -lowest) + tiny
     if float(step(least).norm()) > radius:
-        most = least + float(components.norm()) / radius
+        # Twice what is enough, since with one component it would be the root itself, on either side by rounding.
+        most = least + 2 * float(components.norm()) / radius
         return step(float(root_scalar(overshoot, bracket=(least, most)).root))
     inside = step(least)
     if lowest >= -tiny:
