@@ -63,9 +63,9 @@ def test_no_point_of_the_ball_lies_below_the_trust_region_step(
 @pytest.mark.parametrize("seed", range(200))
 def test_with_one_component_the_step_reaches_the_sphere_whatever_the_rounding(seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)
-    value, c = (torch.randn(1, generator=draws, dtype=torch.float64).abs() for _ in range(2))
-    radius = 0.5 * float(c / value)
-    s = minimise_quadratic(value, c, radius)
+    value, c, reach = (torch.randn(1, generator=draws, dtype=torch.float64).abs() for _ in range(3))
+    radius = float(reach)
+    s = minimise_quadratic(-value, c, radius)
     torch.testing.assert_close(s, -torch.tensor([radius], dtype=torch.float64), rtol=1e-9, atol=0.0)
 
 
