@@ -41,6 +41,10 @@ def test_a_lift_without_a_spare_alive_neuron_is_refused_with_the_width_it_needs(
     with pytest.raises(ls.LiftscapeError, match="width ≥ 3"):
         ls.escape(shallow, at="0", activation="elu", width=2)
     assert ls.escape(shallow, at="0", activation="elu", width=3).width == 3
+    # Where no map was named, those for which the width will do are tried.
+    assert ls.escape(shallow, activation="elu", width=2).site == "2"
+    with pytest.raises(ls.LiftscapeError, match="at '0' with 2 neurons that leave needs a layer of width ≥ 4"):
+        ls.escape(shallow, activation="elu", width=2, neurons=2)
     # From a dead piece nothing is left over to be carried.
     assert ls.escape(planted(0), at="2", activation="relu").width == ls.escape(planted(0), at="2").rank + 1
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from liftscape.studies.embedding_principle_config import load_config
+from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
 from liftscape.studies.embedding_principle_records import (
     LiftedPoint,
     PathStudy,
@@ -92,6 +93,15 @@ def make_result(name: str = "tanh 3-1-1") -> DemoResult:
             (2, 3, 3), 2.0, 1.0, 0.01,
         ),
         split=SplitStudy("P1", "0", 1, -0.5, 1e-16, (minimum, saddle, lifted_saddle)),
+        escape=EscapeStudy(
+            "P1", 0.0577, 4, 2, "ELU", (0, 20, 40),
+            (
+                EscapedPoint(
+                    "P3", name, 0.06, "0", 1e-3, 9e-4, 0.4, (0.0, 0.5, 1.0), (0.06, 0.06, 0.0591),
+                    (0.0591, 0.058, 0.057), (0.06, 0.06, 0.06),
+                ),
+            ),
+        ),
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_the_same_result_gives_the_same_bytes(report: Path, demo_result: DemoRes
     first = {path.relative_to(report.parent): path.read_bytes() for path in report.parent.rglob("*.*")}
     second = {path.relative_to(tmp_path): path.read_bytes() for path in again.parent.rglob("*.*")}
     assert first == second
-    assert len([path for path in first if path.suffix == ".png"]) == len([p for p in first if p.suffix == ".svg"]) == 9
+    assert len([path for path in first if path.suffix == ".png"]) == len([p for p in first if p.suffix == ".svg"]) == 11
 
 
 def test_the_page_loads_nothing(report: Path):
@@ -92,7 +92,7 @@ def test_ids_are_unique_and_references_resolve(report: Path):
 def test_every_figure_has_a_title_and_a_description(report: Path):
     text = report.read_text(encoding="utf-8")
     figures = re.findall(r"<svg\b.*?</svg>", text, flags=re.DOTALL)
-    assert len(figures) == 9
+    assert len(figures) == 11
     for figure in figures:
         assert 'role="img"' in figure
         assert re.search(r"<title [^>]*>[^<]{5,}</title><desc [^>]*>[^<]{20,}</desc>", figure)

@@ -12,10 +12,10 @@ from liftscape.escaping._path import EscapePath, escape_path, stages
 from liftscape.escaping._refusals import choose_sites, refuse_zero_residual, require_stuck
 from liftscape.escaping._result import Escape, EscapingNeuron
 from liftscape.escaping._search import Candidate, search_site
-from liftscape.escaping._start import layout_at, lifted_layer
+from liftscape.escaping._start import Layout, layout_at, lifted_layer
 from liftscape.outcomes import EmbeddingError, LiftscapeError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
+from liftscape.sites import Site, copy_with
 
 __all__ = ["escape"]
 
@@ -55,7 +55,7 @@ def escape(
         risk_or_embedding: the risk of a stuck network, or a lift of one. Of a lift of a Linear by one layer that layer
             is bent, and the path starts at the lifted network; to any other a further layer is added.
         risk: loss and data, for an embedding.
-        at: names of the maps that are tried; all Linears, Conv1ds and Conv2ds when None.
+        at: names of the maps that are tried; when None all Linears, Conv1ds and Conv2ds for which the width will do.
         width: of the inserted layer; the smallest that will do when None.
         neurons: how many leave at once.
         activation: as for :func:`lift`; ReLU where the network's own has no affine piece.
@@ -91,7 +91,8 @@ def escape(
     _check_numbers(neurons, starts, min(tolerance, ridge), margin)
     draws = torch.Generator().manual_seed(0) if generator is None else generator
     sites = choose_sites(stuck, lifted.chart.site if lifted is not None else at)  # pyright: ignore[reportAttributeAccessIssue]
-    layouts = [layout_at(stuck, site, neurons, width, activation, lifted) for site in sites]
+    named = at is not None or lifted is not None
+    layouts = _layouts(sites, named, lambda site: layout_at(stuck, site, neurons, width, activation, lifted))
     refuse_zero_residual(stuck, sites)
     require_stuck(stuck, tolerance)
     candidates = []
@@ -104,6 +105,20 @@ def escape(
     if best.prediction.decrease < _NOTHING * abs(value):
         return _none(stuck, candidates, best, value)
     return _found(stuck, best, value, margin, draws, lifted)
+
+
+def _layouts(sites: Sequence[Site], named: bool, layout: Callable[[Site], Layout]) -> list[Layout]:
+    """Return the layout at each site; where none was named, those for which the width is too small are left out."""
+    found: list[Layout] = []
+    refusals: list[EmbeddingError] = []
+    for site in sites:
+        try:
+            found.append(layout(site))
+        except EmbeddingError as error:
+            refusals.append(error)
+    if refusals and (named or not found):
+        raise refusals[0]
+    return found
 
 
 def _starting_point(

@@ -1,6 +1,7 @@
 """When there is nothing to escape from, nowhere to insert a layer, or nothing that a layer could tell apart."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -25,12 +26,14 @@ def require_stuck(risk: EmpiricalRisk, tolerance: float) -> None:
 
     Args:
         risk: the empirical risk.
-        tolerance: the share.
+        tolerance: the share; nothing is asked where it is infinite.
 
     Raises:
         NotStuckError: if it does; it says by how much.
         NotFiniteError: if R or its gradient is not finite.
     """
+    if tolerance == inf:
+        return
     reading = plateau_reading(risk, steps=1, lowest=(0.0, 0.0))
     step = reading.gradient_step
     if not torch.isfinite(torch.tensor([reading.value, reading.gradient_norm])).all():

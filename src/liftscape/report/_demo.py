@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from liftscape.report import _captions, _curves
+from liftscape.report import _captions, _curves, _escapes
 from liftscape.report._page import render_page, write_report
 from liftscape.report._rows import lift_groups, lift_rows, point_rows, settings_rows
 from liftscape.report._spectra import draw_spectra
@@ -24,6 +24,7 @@ def draw_panels(result: DemoResult) -> dict[str, list[Panel]]:
         Panels by section name.
     """
     path, training, smooth, split = result.path, result.training, result.smooth, result.split
+    escape = result.escape
     with figure_style():
         drawn: dict[str, list[tuple[str, Any, str]]] = {
             "spectra": [
@@ -48,6 +49,10 @@ def draw_panels(result: DemoResult) -> dict[str, list[Panel]]:
             ],
             "split": [
                 ("split", draw_spectra(f"{split.point}, one neuron split", split.spectra), _describe(split.spectra))
+            ],
+            "escape": [
+                ("escape-path", _escapes.draw_escape_paths(escape), _escapes.escape_caption(escape)),
+                ("escape-training", _escapes.draw_escape_training(escape), _escapes.escape_caption(escape)),
             ],
         }
     return {section: [render(name, figure, alt) for name, figure, alt in group] for section, group in drawn.items()}
@@ -75,6 +80,7 @@ def render_demo_page(result: DemoResult, panels: dict[str, list[Panel]]) -> str:
             "training": _captions.training_caption(result),
             "smooth": _captions.smooth_caption(result),
             "split": _captions.split_caption(result),
+            "escape": _escapes.escape_caption(result.escape),
             "minimum": _captions.when_a_minimum_becomes_a_saddle(result),
         },
         points=point_rows(result),

@@ -6,6 +6,7 @@ import torch
 
 from liftscape import data, nets
 from liftscape.studies.embedding_principle_config import EmbeddingPrincipleConfig, load_config
+from liftscape.studies.embedding_principle_escape import escape_and_train
 from liftscape.studies.embedding_principle_lifts import CriticalPoint, certify_lifts
 from liftscape.studies.embedding_principle_records import LiftedPoint, Spectrum
 from liftscape.studies.embedding_principle_result import DemoResult
@@ -55,6 +56,8 @@ def run(
     smooth = lift_approximately(example, inputs, config.smooth)
     steps("a width split")
     split = split_and_lift(minima[::-1], inputs, config.split, generator)
+    steps("the way down from worse minima")
+    escaped = escape_and_train(minima, batch, config.escape, generator)
     steps.finish()
     return DemoResult(
         config=config,
@@ -66,6 +69,7 @@ def run(
         training=training,
         smooth=smooth,
         split=split,
+        escape=escaped,
     )
 
 
@@ -91,7 +95,7 @@ def _count(config: EmbeddingPrincipleConfig) -> int:
     """Return the number of steps, an upper bound where fewer points are found than wanted."""
     points = len(config.search.networks) * (config.search.minima + config.search.saddles)
     ways = len(config.lifts.activations) * len(config.lifts.inserted_layers) + 1
-    return len(config.search.networks) + 2 * points * ways + 4
+    return len(config.search.networks) + 2 * points * ways + 5
 
 
 def _most_robust(points: list[CriticalPoint]) -> CriticalPoint:

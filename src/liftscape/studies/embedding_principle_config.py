@@ -7,6 +7,7 @@ from liftscape.studies.settings import read_settings
 
 __all__ = [
     "EmbeddingPrincipleConfig",
+    "EscapeConfig",
     "LiftsConfig",
     "PathConfig",
     "SearchConfig",
@@ -116,6 +117,29 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
+class EscapeConfig:
+    """The way down from worse minima.
+
+    Attributes:
+        activation: name in torch.nn of the inserted activation.
+        width: neurons of the inserted layer.
+        neurons: of them that leave their affine piece.
+        points: of the path.
+        learning_rate: of Adam, which trains on.
+        steps: of it.
+        every: the loss is recorded every so many steps.
+    """
+
+    activation: str
+    width: int
+    neurons: int
+    points: int
+    learning_rate: float
+    steps: int
+    every: int
+
+
+@dataclass(frozen=True)
 class EmbeddingPrincipleConfig:
     """All settings of the study.
 
@@ -127,6 +151,7 @@ class EmbeddingPrincipleConfig:
         training: the training of a deeper network.
         smooth: the approximate lift.
         split: the width split.
+        escape: the way down from worse minima.
     """
 
     seed: int
@@ -136,6 +161,7 @@ class EmbeddingPrincipleConfig:
     training: TrainingConfig
     smooth: SmoothConfig
     split: SplitConfig
+    escape: EscapeConfig
 
 
 def load_config(path: Path | None = None) -> EmbeddingPrincipleConfig:

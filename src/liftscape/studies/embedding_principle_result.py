@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from liftscape.outcomes import Outcome
 from liftscape.studies.embedding_principle_config import EmbeddingPrincipleConfig
+from liftscape.studies.embedding_principle_escape_records import EscapeStudy
 from liftscape.studies.embedding_principle_records import (
     LiftedPoint,
     PathStudy,
@@ -33,6 +34,7 @@ class DemoResult(Outcome):
         training: training losses of a deeper network.
         smooth: the approximate lift.
         split: the width split.
+        escape: the way down from worse minima.
     """
 
     config: EmbeddingPrincipleConfig
@@ -44,6 +46,7 @@ class DemoResult(Outcome):
     training: TrainingStudy
     smooth: SmoothStudy
     split: SplitStudy
+    escape: EscapeStudy
 
     @property
     def verdict(self) -> str:

@@ -11,7 +11,10 @@ from liftscape.studies.embedding_principle_config import SearchConfig
 from liftscape.studies.embedding_principle_lifts import CriticalPoint, spectrum_of
 from liftscape.studies.embedding_principle_records import ShallowPoint, ShallowSearch
 
-__all__ = ["find_shallow_points", "network_name"]
+__all__ = ["WORSE", "find_shallow_points", "network_name"]
+
+# The role of a minimum below which another of its network was found.
+WORSE = "worse local minimum"
 
 Certified = tuple[CriticalSearch, int, EmpiricalRisk, Certificate]
 
@@ -82,4 +85,4 @@ def _lowest_and_frequent(entries: list[Certified], count: int) -> list[Certified
 
 def _role(search: CriticalSearch, found: CriticalPoints) -> str:
     """Say where a minimum stands; that a lower one exists elsewhere cannot be excluded."""
-    return "global minimum of those found" if search is found.points[0] else "worse local minimum"
+    return "global minimum of those found" if search is found.points[0] else WORSE

@@ -1,0 +1,83 @@
+"""From the worse minima of the demo over the boundary of the lifted manifold, and on by training."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from liftscape.activations import as_module
+from liftscape.embedding import lift
+from liftscape.escaping import escape
+from liftscape.risk import Batch, EmpiricalRisk
+from liftscape.studies.embedding_principle_config import EscapeConfig
+from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
+from liftscape.studies.embedding_principle_lifts import CriticalPoint
+from liftscape.studies.embedding_principle_search import WORSE
+
+__all__ = ["escape_and_train"]
+
+
+def escape_and_train(
+    minima: Sequence[CriticalPoint], data: Batch, config: EscapeConfig, generator: torch.Generator
+) -> EscapeStudy:
+    """Leave the minima that are worse than another of their network, train on, and train exact lifts beside them.
+
+    Args:
+        minima: the shallow minima.
+        data: inputs and targets.
+        config: the inserted layer and the training.
+        generator: of the escapes and the lifts.
+
+    Returns:
+        Losses on the way and in training.
+    """
+    best = min(minima, key=lambda point: point.record.value)
+    worse = [point for point in minima if point.record.role == WORSE]
+    points = [_escaped(point, data, config, generator) for point in worse]
+    return EscapeStudy(
+        best.record.label,
+        best.record.value,
+        config.width,
+        config.neurons,
+        type(as_module(config.activation)).__name__,
+        tuple(range(0, config.steps + 1, config.every)),
+        tuple(points),
+    )
+
+
+def _escaped(point: CriticalPoint, data: Batch, config: EscapeConfig, generator: torch.Generator) -> EscapedPoint:
+    """Leave one minimum."""
+    risk = point.risk
+    shape = {"width": config.width, "activation": config.activation}
+    found = escape(risk, neurons=config.neurons, generator=generator, **shape)
+    lifted = lift(risk.model, found.site, data[0], generator=generator, **shape).model
+    path = [place / (config.points - 1) for place in range(config.points)]
+    walked = [] if found.path is None else [float(risk.with_model(found.path(t)).value()) for t in path]
+    return EscapedPoint(
+        point.record.label,
+        point.record.network,
+        point.record.value,
+        found.site,
+        found.predicted_decrease,
+        found.decrease,
+        1.0 if found.path is None else found.path.boundary,
+        tuple(path[: len(walked)]),
+        tuple(walked),
+        tuple(_trained(found.model, risk, data, config)),
+        tuple(_trained(lifted, risk, data, config)),
+    )
+
+
+def _trained(model: nn.Module, risk: EmpiricalRisk, data: Batch, config: EscapeConfig) -> list[float]:
+    """Train in place on all data, and return the losses that are recorded."""
+    inputs, targets = data
+    rule = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    losses: list[float] = []
+    for step in range(config.steps + 1):
+        loss: Tensor = risk.loss(model(inputs), targets)
+        if step % config.every == 0:
+            losses.append(float(loss.detach()))
+        rule.zero_grad()
+        loss.backward()
+        rule.step()
+    return losses
