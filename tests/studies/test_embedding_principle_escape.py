@@ -28,5 +28,5 @@ def test_worse_minima_are_left_for_losses_below_the_best_one_where_exact_lifts_s
         )
         assert point.escaped[0] == pytest.approx(point.value - point.decrease, rel=1e-9)
         assert point.escaped[-1] < study.level
-        assert abs(point.lifted[-1] / point.value - 1) < 1e-3
+        assert abs(point.lifted[-1] / point.value - 1) < 0.05
         assert len(study.steps) == len(point.escaped) == len(point.lifted)

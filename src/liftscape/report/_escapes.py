@@ -51,9 +51,12 @@ def draw_escape_training(study: EscapeStudy) -> Figure:
         The figure.
     """
     figure, axes = new_panel("Training on, past the boundary and on it", "gradient step", "loss (mean squared error)")
+    gap = study.steps[1] - study.steps[0]
     for number, point in enumerate(study.points):
         colour = SERIES[_COLOURS[number % len(_COLOURS)]]
         axes.plot(study.steps, point.escaped, color=colour, label=f"escaped from {point.point}")
+        places = [place for place, step in enumerate(study.steps) if any(0 <= step - at < gap for at in point.grown)]
+        axes.plot([study.steps[k] for k in places], [point.escaped[k] for k in places], "o", color=colour, markersize=4)
         axes.plot(study.steps, point.lifted, color=colour, linewidth=1.1, linestyle="--")
     axes.plot([], [], color=INK, linewidth=1.1, linestyle="--", label="exact lifts")
     highest = max([study.level, *(point.value for point in study.points)])
@@ -84,6 +87,7 @@ def escape_caption(study: EscapeStudy) -> str:
         f"In front of a map of each worse minimum a layer of {study.width} {study.activation} neurons is inserted, of "
         f"which {study.neurons} leave their affine piece. The loss is constant along the lifted manifold and falls "
         f"past its boundary: {ways}. {below} of {len(study.points)} arrive below {study.best}, the best shallow "
-        f"minimum of those found ({study.level:.6f}). Exact lifts of the same size, trained by the same optimizer for "
-        f"as long, are within {kept:.0e} of the loss at which they started."
+        f"minimum of those found ({study.level:.6f}); a dot is another layer, inserted where the loss stood again. "
+        f"Exact lifts of the first size, trained by the same optimizer for as long, end at {kept:.0e} of the loss "
+        "from where they started."
     )

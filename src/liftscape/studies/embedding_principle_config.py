@@ -124,7 +124,10 @@ class EscapeConfig:
         activation: name in torch.nn of the inserted activation.
         width: neurons of the inserted layer.
         neurons: of them that leave their affine piece.
+        ridge: of the escapes.
         points: of the path.
+        further_layers: at most so many are inserted later, wherever the loss stands again.
+        patience: steps over which it is seen to stand.
         learning_rate: of Adam, which trains on.
         steps: of it.
         every: the loss is recorded every so many steps.
@@ -133,7 +136,10 @@ class EscapeConfig:
     activation: str
     width: int
     neurons: int
+    ridge: float
     points: int
+    further_layers: int
+    patience: int
     learning_rate: float
     steps: int
     every: int

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from liftscape.activations import as_module
 from liftscape.embedding import lift
 from liftscape.escaping import escape
-from liftscape.risk import Batch, EmpiricalRisk
+from liftscape.risk import Batch
 from liftscape.studies.embedding_principle_config import EscapeConfig
 from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
 from liftscape.studies.embedding_principle_lifts import CriticalPoint
 from liftscape.studies.embedding_principle_search import WORSE
+from liftscape.training import GrowthSchedule
 
 __all__ = ["escape_and_train"]
 
@@ -21,6 +23,8 @@ def escape_and_train(
     minima: Sequence[CriticalPoint], data: Batch, config: EscapeConfig, generator: torch.Generator
 ) -> EscapeStudy:
     """Leave the minima that are worse than another of their network, train on, and train exact lifts beside them.
+
+    Where the loss stands again, another layer is inserted in the same way.
 
     Args:
         minima: the shallow minima.
@@ -49,8 +53,11 @@ def _escaped(point: CriticalPoint, data: Batch, config: EscapeConfig, generator:
     """Leave one minimum."""
     risk = point.risk
     shape = {"width": config.width, "activation": config.activation}
-    found = escape(risk, neurons=config.neurons, generator=generator, **shape)
+    how = shape | {"neurons": config.neurons, "ridge": config.ridge}
+    found = escape(risk, generator=generator, **how)
     lifted = lift(risk.model, found.site, data[0], generator=generator, **shape).model
+    growth = GrowthSchedule(risk, layers=config.further_layers, patience=config.patience, generator=generator, **how)
+    still = GrowthSchedule(risk, layers=0)
     path = [place / (config.points - 1) for place in range(config.points)]
     walked = [] if found.path is None else [float(risk.with_model(found.path(t)).value()) for t in path]
     return EscapedPoint(
@@ -63,21 +70,23 @@ def _escaped(point: CriticalPoint, data: Batch, config: EscapeConfig, generator:
         1.0 if found.path is None else found.path.boundary,
         tuple(path[: len(walked)]),
         tuple(walked),
-        tuple(_trained(found.model, risk, data, config)),
-        tuple(_trained(lifted, risk, data, config)),
+        tuple(_trained(found.model, growth, data, config)),
+        tuple(_trained(lifted, still, data, config)),
+        tuple(attempt.step for attempt in growth.attempts if attempt.escape.status == "found"),
     )
 
 
-def _trained(model: nn.Module, risk: EmpiricalRisk, data: Batch, config: EscapeConfig) -> list[float]:
-    """Train in place on all data, and return the losses that are recorded."""
+def _trained(model: nn.Module, growth: GrowthSchedule, data: Batch, config: EscapeConfig) -> list[float]:
+    """Train on all data, growing where the schedule says so, and return the losses that are recorded."""
     inputs, targets = data
-    rule = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    rule: Optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     losses: list[float] = []
     for step in range(config.steps + 1):
-        loss: Tensor = risk.loss(model(inputs), targets)
+        loss: Tensor = growth.risk.loss(model(inputs), targets)
         if step % config.every == 0:
             losses.append(float(loss.detach()))
         rule.zero_grad()
         loss.backward()
         rule.step()
+        model, rule = growth.step(model, rule, float(loss.detach()))
     return losses

@@ -22,7 +22,8 @@ class EscapedPoint(Outcome):
         path: places on the path, 0 to 1.
         path_loss: R there.
         escaped: R while the network past the boundary is trained.
-        lifted: R while an exact lift of the same size is trained with the same optimizer.
+        lifted: R while an exact lift, as large as the first network past the boundary, is trained likewise.
+        grown: steps after which another layer was inserted.
     """
 
     point: str
@@ -36,6 +37,7 @@ class EscapedPoint(Outcome):
     path_loss: tuple[float, ...]
     escaped: tuple[float, ...]
     lifted: tuple[float, ...]
+    grown: tuple[int, ...]
 
 
 @dataclass(frozen=True)
