@@ -20,9 +20,7 @@ def draw_escape_paths(study: EscapeStudy) -> Figure:
     Returns:
         The figure.
     """
-    figure, axes = new_panel(
-        "Constant on the manifold, down past its boundary", "share of the path", "loss / loss at the minimum"
-    )
+    figure, axes = new_panel("Constant, then down past the boundary", "share of the path", "loss / loss at the minimum")
     for number, point in enumerate(study.points):
         relative = [loss / point.value for loss in point.path_loss]
         axes.plot(point.path, relative, color=SERIES[_COLOURS[number % len(_COLOURS)]], label=f"from {point.point}")
