@@ -186,3 +186,22 @@ def test_studies_run_on_the_device(name: str, tmp_path: Path) -> None:
     found = run_study(name, tmp_path / name, size="toy", device="cuda")
     assert found.claims
     assert "on cuda" in (tmp_path / name / "config.toml").read_text(encoding="utf-8")
+
+
+def test_an_escape_on_the_device_is_predicted_and_measured_as_on_the_cpu() -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        x = torch.linspace(-1, 1, 60, dtype=F64)[:, None].to(device)
+        model = nn.Sequential(nn.Linear(1, 2, dtype=F64), nn.Tanh(), nn.Linear(2, 1, dtype=F64)).to(device)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+            model[2].bias.fill_(float(x.abs().mean()))
+            model[0].weight.fill_(1.0)
+        risk = ls.EmpiricalRisk(model, "mse", (x, x.abs()))
+        for activation in ("relu", "elu"):
+            escape = ls.escape(risk, at="2", activation=activation, neurons=2, tolerance=10.0)
+            assert escape.decrease == pytest.approx(escape.predicted_decrease, rel=1e-9)
+            assert all(parameter.device.type == device for parameter in escape.model.parameters())
+            found.append(escape.predicted_decrease)
+    assert found[:2] == pytest.approx(found[2:], rel=1e-3)

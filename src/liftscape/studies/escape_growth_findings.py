@@ -125,7 +125,7 @@ def _below(config: Settings, runs: Sequence[Row], arm: str, what: str) -> Claim:
         f"At equal steps and size growth by escape ends at a lower {what} than {ARMS[arm]}.",
         _SOURCE,
         "the 95 % interval of the median of log₂ of the other loss over its own is above 0",
-        "log₂ of the losses' ratio: " + "; ".join(f"{name} {effect.text()}" for name, effect in effects.items()),
+        "log₂ of the ratio of losses: " + "; ".join(f"{name} {effect.text()}" for name, effect in effects.items()),
         verdict_of(effects.values(), 1),
     )
 
@@ -141,7 +141,7 @@ def _stays(config: Settings, runs: Sequence[Row]) -> Claim:
         "An exact lift stays as stuck as the network that it was made from.",
         _SOURCE,
         f"the shallow network's final training loss is at most {_SAME:.0%} above that of the exact lift",
-        "log₂ of the losses' ratio: " + "; ".join(f"{name} {effect.text()}" for name, effect in effects.items()),
+        "log₂ of the ratio of losses: " + "; ".join(f"{name} {effect.text()}" for name, effect in effects.items()),
         verdict_of(effects.values(), -1, bound),
     )
 
