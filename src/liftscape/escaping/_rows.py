@@ -65,7 +65,7 @@ def rows_read(map_: Affine, h: Tensor) -> Float[Tensor, "rows m"]:
     Returns:
         The rows, in the order of those written.
     """
-    h = h.detach().double()
+    h = h.double()
     if isinstance(map_, nn.Linear):
         return h.reshape(-1, h.shape[-1])
     h = h if h.ndim == len(map_.kernel_size) + 2 else h[None]
@@ -117,7 +117,7 @@ def stream_gradients(
     def hook(name: str) -> Callable[[Affine, Any, Tensor], Tensor]:
         def listen(map_: Affine, args: Any, z: Tensor) -> Tensor:
             # What the map has read may be overwritten in place before the gradient is there.
-            h = rows_read(map_, args[0]).clone()
+            h = rows_read(map_, args[0]).detach().clone()
             probe = torch.zeros_like(z, requires_grad=True)
             heard.append((name, h, _written(map_, z), probe))
             moved = z if moves is None or name not in moves else z + _shaped(map_, moves[name](h), z)
@@ -158,6 +158,8 @@ def collect_rows(
 
 def line_derivatives(risk: EmpiricalRisk, name: str, move: Move) -> tuple[float, float]:
     """Return R′(0) and R″(0) of r ↦ R with z_i + r·move(h_i) in the place of a map's outputs z_i.
+
+    Where a map is called again on what it made, its later h_i move with r, too.
 
     Args:
         risk: the empirical risk.
