@@ -53,7 +53,7 @@ def test_nothing_sticks_out_of_a_phone(browser: webdriver.Chrome):
     )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     widths = browser.execute_script("return [...document.querySelectorAll('svg')].map(s => s.clientWidth)")
-    assert len(widths) == 9
+    assert len(widths) == 11
     assert min(widths) > 250
 
 
