@@ -35,7 +35,8 @@ def tasks(config: Settings) -> list[str]:
     Returns:
         "data/optimizer/seed".
     """
-    return ["/".join(map(str, each)) for each in product(config.data, config.optimizers, range(config.seeds))]
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    return ["/".join(map(str, each)) for each in product(config.data, config.optimizers, seeds)]
 
 
 def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any]:

@@ -11,6 +11,7 @@ class Settings:
 
     Attributes:
         seeds: draws of every network, of the data's split and of the layer that is inserted.
+        first_seed: the first of them; with those below 100 the ridge and the optimizers were chosen.
         data: "curve", "iris", "digits", "fashion-mnist".
         samples: at most so many training pictures.
         hidden: neurons of the shallow network's hidden layer, for each of the data.
@@ -29,6 +30,7 @@ class Settings:
     """
 
     seeds: int
+    first_seed: int
     data: tuple[str, ...]
     samples: int
     hidden: tuple[int, ...]
