@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["ten lines", "curvature", "layers"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["ten lines", "curvature", "layers", "width and escape"])
 def test_a_program_prints_what_it_says(program: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
