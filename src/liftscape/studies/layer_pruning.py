@@ -1,10 +1,9 @@
 """Deep networks whose most linear layers are folded away, beside networks that lose random ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import product
 from math import log
-from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from liftscape.linearity import layer_linearity
 from liftscape.studies.layer_pruning_findings import STATES, summarise
 from liftscape.studies.layer_pruning_settings import Settings
 from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import accuracy, log_spaced, train
+from liftscape.studies.watching import accuracy, clock_of, log_spaced, train
 from liftscape.training import initial_model
 
 __all__ = ["Settings", "longest_plateau", "run_task", "summarise", "tasks"]
@@ -159,22 +158,10 @@ def _fold_all(config: Settings, model: nn.Module, seed: int, x: Tensor, y: Tenso
     return found
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
-    """Return what tells the seconds of a device: those of the CPU, or on a GPU the time once its queue is empty."""
-    if device.type != "cuda":
-        return process_time
-
-    def clock() -> float:
-        torch.cuda.synchronize(device)
-        return perf_counter()
-
-    return clock
-
-
 def _measure(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
     """Return loss and accuracy on held-out pictures, parameters, and milliseconds for a thousand of them."""
     times = []
-    clock = _clock(x.device)
+    clock = clock_of(x.device)
     with torch.no_grad():
         for _ in range(_TIMED):
             before = clock()

@@ -1,6 +1,7 @@
 """One network trained by minibatches, with its loss and the linearity of its layers on the way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 from liftscape.linearity import layer_linearity
 from liftscape.training import minibatches
 
-__all__ = ["accuracy", "log_spaced", "train", "watch"]
+__all__ = ["accuracy", "clock_of", "log_spaced", "train", "watch"]
 
 
 def log_spaced(steps: int, count: int) -> list[int]:
@@ -136,3 +137,22 @@ def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
     """
     with torch.no_grad():
         return float((model(inputs).argmax(dim=1) == targets).double().mean())
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return what tells the seconds of a device: those of the CPU alone, or on a GPU the time once its queue is empty.
+
+    Args:
+        device: any.
+
+    Returns:
+        A function without arguments.
+    """
+    if device.type != "cuda":
+        return process_time
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return perf_counter()
+
+    return clock
