@@ -61,7 +61,8 @@ def draw_escape_training(study: EscapeStudy) -> Figure:
     lowest = min([study.level, *(min(point.escaped) for point in study.points)])
     axes.set_ylim(lowest - 0.05 * (highest - lowest), highest + 0.1 * (highest - lowest))
     label_levels(axes, [study.level], [f"{study.best}, the best shallow minimum"], [SERIES["green"]])
-    axes.legend(loc="lower left")
+    # Below the axes, since curves of other seeds run anywhere.
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
