@@ -120,3 +120,15 @@ def test_a_fold_of_nothing_is_a_copy() -> None:
         folded = ls.fold(model, x, at=[], how=how).model
         assert folded is not model
         assert folded[0].weight is not model[0].weight
+
+
+@pytest.mark.parametrize("middle", [nn.BatchNorm1d(6), nn.PReLU(6, init=1.0)])
+def test_channels_on_another_axis_than_the_neurons_are_not_taken_for_them(middle: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 6), middle, nn.ReLU(), nn.Linear(6, 2)).double().eval()
+    with torch.no_grad():
+        (middle.bias if isinstance(middle, nn.BatchNorm1d) else model[0].bias).fill_(30.0)
+    x = torch.randn(5, 6, 4, dtype=torch.float64)
+    folded = ls.fold(model, x)
+    assert folded.removed == ()
+    assert "axis 1" in folded.report[0].reason or "not pointwise" in folded.report[0].reason
+    assert torch.equal(folded.model(x), model(x))

@@ -125,6 +125,8 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
             return f"'{event.label}' reads a tensor of its own"
         if isinstance(event.function, _BatchNorm) and (event.function.training or event.function.running_mean is None):
             return f"'{event.name}' normalises by the batch in hand; call eval() to fix its statistics"
+        if isinstance(chain[0].function, nn.Linear) and event.axes > 2 and _is_by_channel(event.function):
+            return f"'{event.name}' counts axis 1 as channels, but the neurons of '{chain[0].name}' are on the last axis"
     first, last = chain[0], chain[-1]
     for event in (first, last):
         if type(event.function).forward not in {kind.forward for kind in AFFINE}:
@@ -148,6 +150,11 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
         if others or set(event.makes) & set(trace.outputs):
             return f"the output of '{event.label}' is read more than once"
     return None
+
+
+def _is_by_channel(function: Any) -> bool:
+    """Tell a module with numbers of its own for each channel, which it looks for on axis 1."""
+    return isinstance(function, _BatchNorm) or (isinstance(function, nn.PReLU) and function.num_parameters > 1)
 
 
 def _strange_readers(trace: Trace, chain: list[Event], place: int) -> list[Event]:

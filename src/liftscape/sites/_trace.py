@@ -29,6 +29,7 @@ class Event:
         arguments: the call's further positional arguments, for a function.
         keywords: the call's keyword arguments, for a function.
         hands_on: whether it returns a tensor that it reads as it was, as Identity and inactive dropout do.
+        axes: of the tensor it makes; 0 where that is none, or several.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Event:
     arguments: tuple[Any, ...] = ()
     keywords: dict[str, Any] = field(default_factory=dict)
     hands_on: bool = False
+    axes: int = 0
 
     @property
     def is_module(self) -> bool:
@@ -113,7 +115,8 @@ class _Recorder(TorchFunctionMode):
         label = self.labels.next_module(name) if is_module else self.labels.next(place, name)
         # What is written in place gets another version.
         same = isinstance(makes, Tensor) and before.get(id(makes)) == makes._version
-        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords, same)
+        axes = makes.ndim if isinstance(makes, Tensor) else 0
+        made = Event(name, label, function, _identities(reads), _identities(makes), arguments, keywords, same, axes)
         self.trace.events.append(made)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
