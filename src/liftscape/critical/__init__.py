@@ -2,6 +2,7 @@
 
 from liftscape.critical._certify import Certificate, certify
 from liftscape.critical._flatness import flatness
+from liftscape.critical._higher_order import HigherOrderDescent, higher_order_descent
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._many import CriticalPoints, find_critical_points
 from liftscape.critical._plant import plant_critical_point
@@ -12,6 +13,7 @@ __all__ = [
     "Certificate",
     "CriticalPoints",
     "CriticalSearch",
+    "HigherOrderDescent",
     "KinkMargin",
     "SearchStep",
     "Symmetries",
@@ -19,6 +21,7 @@ __all__ = [
     "find_critical_point",
     "find_critical_points",
     "flatness",
+    "higher_order_descent",
     "kink_margin",
     "plant_critical_point",
     "symmetry_tangents",

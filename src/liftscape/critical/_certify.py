@@ -13,8 +13,9 @@ from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._large import judge_large
 from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._search import CriticalSearch
-from liftscape.critical._spectrum import Spectrum, explain_zeros, spectrum_at
-from liftscape.critical._verdict import ADVICE, Kind, Verdict, verdict_of_inertia
+from liftscape.critical._spectrum import Spectrum, spectrum_at
+from liftscape.critical._verdict import ADVICE, Kind, Verdict
+from liftscape.critical._zeros import judge_zeros
 from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
@@ -70,6 +71,8 @@ def certify(
     * "local minimum": n₋ = n₀ = 0. "degenerate local minimum": n₋ = 0 and n₀ is the dimension of the span of
       known_flat and of the symmetries, so that R is Morse-Bott there. "minimum candidate": n₋ = 0, other zeros remain.
     * "strict saddle": an eigenvalue below minus ten times its error bound (a maximum is one, too).
+    * "saddle": n₋ = 0, but R falls along a curve to an order p ≥ 3, as :func:`higher_order_descent` finds it; sought
+      for M ≤ 500 where zeros remain that nothing explains.
     * "non-smooth stationary": a sample on a kink, 0 a generalised gradient; "one-sided saddle": R falls from there.
     * "gradient-flat": ‖∇R‖ is not small but lies in the Hessian's kernel, r > 0.9. "not critical". "diverging": said by
       a search alone. "undecided": none of these is certain.
@@ -184,14 +187,7 @@ def _smooth_verdict(
         return Verdict("undecided", f"{where}, so that the Hessian is that of one side only")
     if kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
         return Verdict("undecided", "the critical point next to this one may lie on the other side of a kink")
-    explained = explain_zeros(risk, spectrum, known_flat)
-    evidence |= {
-        "explained_zeros": explained.dimension,
-        "known_flat": explained.flat[0],
-        "known_flat_verified": explained.flat[1],
-        "symmetries": explained.symmetries,
-    }
-    return verdict_of_inertia(spectrum.with_known_zeros(explained.dimension), explained.dimension)
+    return judge_zeros(risk, spectrum, known_flat, evidence)
 
 
 def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
