@@ -51,9 +51,10 @@ def higher_order_descent(risk: EmpiricalRisk, *, generator: torch.Generator | No
     Where ∇²R ⪰ 0 on N^⊥ the sign of R − R(θ) is that of the reduced function ρ(hu) = min over v in N^⊥ of
     R(θ + hu + v), u in N, up to R(θ). Each v comes from chord steps v ← v − H⁺P∇R, so that R itself is seen to fall
     at θ + hu + v. Directions are ± the null eigenvectors and random ones, the lowest of them improved by descent on the
-    sphere. A descent counts only if log(R(θ) − ρ) has the same integer slope p ≥ 3 over at least six steps h in
-    succession, from the smallest at which it stands out of rounding, and ρ is nowhere above R(θ) before. None proves
-    nothing: a descent along a curve that no line of N starts, or below rounding, is not seen.
+    sphere: c is a local maximum over directions, to a few per cent. A descent counts only if log(R(θ) − ρ) has the same
+    integer slope p ≥ 3 over at least six steps h in succession, from the smallest at which it stands out of rounding,
+    and ρ is nowhere above R(θ) before. None proves nothing: a descent along a curve that no line of N starts, or below
+    rounding, is not seen.
 
     Source: derived; Lyapunov-Schmidt reduction as in Golubitsky, Schaeffer 1985, chapter VII.
 
@@ -96,12 +97,21 @@ def descent_in_null_space(
     starts = _starts(reduced, torch.Generator().manual_seed(0) if generator is None else generator)
     for scale in _SCALES:
         changes = [reduced.change(scale * start) for start in starts]
-        for index in sorted(range(len(starts)), key=changes.__getitem__)[:_IMPROVED]:
-            direction = _improved(reduced, starts[index], scale)
-            found = _descent_along(reduced, direction) if reduced.change(scale * direction) < -reduced.noise else None
-            if found is not None:
-                return _steepest(reduced, found)
+        lowest = sorted(range(len(starts)), key=changes.__getitem__)[:_IMPROVED]
+        found = [_descent_from(reduced, starts[index], scale) for index in lowest]
+        descents = [descent for descent in found if descent is not None]
+        if descents:
+            return min(descents, key=lambda descent: (descent.order, -descent.constant))
     return None
+
+
+def _descent_from(reduced: ReducedRisk, start: Tensor, scale: float) -> HigherOrderDescent | None:
+    """Search a descent from one direction."""
+    direction = _improved(reduced, start, scale)
+    if not reduced.change(scale * direction) < -reduced.noise:
+        return None
+    found = _descent_along(reduced, direction)
+    return None if found is None else _steepest(reduced, found)
 
 
 def _steepest(reduced: ReducedRisk, found: HigherOrderDescent) -> HigherOrderDescent:
