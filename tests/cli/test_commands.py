@@ -48,6 +48,18 @@ def test_certify_writes_a_report_with_the_layers(command: Command) -> None:
     assert json.loads(Path("seen/result.json").read_text())["certificate"]["kind"] == "not critical"
 
 
+def test_certify_says_how_far_the_outputs_are_curved(command: Command) -> None:
+    Path("affine.py").write_text("import torch\n\ndef build():\n    return torch.nn.Linear(3, 1)\n")
+    options = ("--data", DATA, "--loss", "mse", "--search", "minimum", "--out", "certificate.json")
+    status, out, _ = command("certify", "affine.py:build", *options)
+    assert status == 0
+    shown = " ".join(out.split())
+    assert "curvature of outputs" in shown
+    assert "may be truly bad True" in shown
+    evidence = json.loads(Path("certificate.json").read_text())["certificate"]["evidence"]
+    assert evidence["curvature_of_outputs"] < 1e-13
+
+
 def test_inspect_reads_every_layer_and_writes_a_report(command: Command) -> None:
     options = ("inspect", MODEL, "--data", DATA, "--loss", "mse")
     status, out, err = command(*options)

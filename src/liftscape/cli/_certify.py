@@ -15,6 +15,8 @@ Search = Literal["minimum", "newton-mr", "none"]
 
 _DEFAULT = Path("certificate")
 _PROBES = 30
+# Entries of the evidence that are lists, which stand in the file alone.
+_LONG = {"spectrum", "higher_order_steps", "higher_order_decreases"}
 
 
 def certify(
@@ -146,7 +148,7 @@ def _certificate_facts(result: dict[str, Any]) -> dict[str, Any]:
             rows[name.replace("_", " ")] = "; ".join(
                 f"{key.replace('_', ' ')} {_short(entry)}"
                 for key, entry in value.items()
-                if key != "spectrum" and entry is not None
+                if key not in _LONG and entry is not None
             )
         else:
             rows[name.replace("_", " ")] = value

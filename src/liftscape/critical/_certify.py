@@ -12,6 +12,7 @@ from liftscape.critical._flatness import FLAT
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._large import judge_large
 from liftscape.critical._one_sided import one_sided_descent
+from liftscape.critical._output_curvature import output_curvature
 from liftscape.critical._search import CriticalSearch
 from liftscape.critical._spectrum import Spectrum, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict
@@ -36,7 +37,9 @@ class Certificate(Outcome):
             where the Hessian is too large to be diagonalised.
         degeneracy: n₀; None where there is no inertia.
         kink_margin: smallest distance of a pre-activation on the data to a point where slopes differ; inf without.
-        evidence: what the kind rests on: eigenvalues with their error bound, flatness, layers, dtype, tolerance.
+        evidence: what the kind rests on: eigenvalues with their error bound, flatness, layers, dtype, tolerance; with
+            the named losses ‖H₂‖_F, H₂ = Σ_i ∂_iℓ ∇²f_i (``curvature_of_outputs``), whose vanishing is necessary for a
+            point that no wider network makes a strict saddle (``may_be_truly_bad``).
         reason: one sentence.
         advice: what to do next.
     """
@@ -187,6 +190,7 @@ def _smooth_verdict(
         return Verdict("undecided", f"{where}, so that the Hessian is that of one side only")
     if kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
         return Verdict("undecided", "the critical point next to this one may lie on the other side of a kink")
+    evidence |= output_curvature(risk, spectrum)
     return judge_zeros(risk, spectrum, known_flat, evidence)
 
 
