@@ -72,6 +72,22 @@ def test_no_descent_of_higher_order_is_claimed_of_polynomials_without(function):
     assert certify(risk).kind != "saddle"
 
 
+@pytest.mark.parametrize("depth", [3, 4, 5])
+def test_the_origin_of_a_deep_linear_network_falls_to_the_order_of_its_depth(depth, generator):
+    model = nn.Sequential(*(nn.Linear(2, 2, bias=False, dtype=DTYPE) for _ in range(depth)))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    x, y = (torch.randn(30, 2, generator=generator, dtype=DTYPE) for _ in range(2))
+    certificate = certify(ls.EmpiricalRisk(model, "mse", (x, y)))
+    assert certificate.kind == "saddle", certificate.reason
+    assert certificate.inertia.triple == (0, 4 * depth, 0)
+    # R moves by −2⟨C, W_L…W₁⟩, C = E[y xᵀ] / 2, most along matrices of rank one that all have length L^(−1/2).
+    largest = float(torch.linalg.matrix_norm(y.T @ x / len(x) / 2, 2))
+    assert certificate.evidence["higher_order_descent"] == depth
+    assert certificate.evidence["higher_order_constant"] <= 1.02 * 2 * largest * depth ** (-depth / 2)
+    assert certificate.evidence["higher_order_constant"] >= 0.9 * 2 * largest * depth ** (-depth / 2)
+
+
 def with_second_neuron(weight: float) -> ls.EmpiricalRisk:
     """The toy with a second neuron tanh(weight·x) whose out-weight is zero."""
     model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Tanh(), nn.Linear(2, 1, bias=False)).to(DTYPE)
