@@ -59,8 +59,9 @@ def test_order_and_constant_of_polynomials(function, order, constant):
         lambda x, y, z: x**4 + y**4 + z**2,
         lambda x, y, z: z**2 / 2 + z * x**2 + 0.7 * x**4 + y**2,
         lambda x, y, z: (z - x**2) ** 2 + y**2,
-        # Falls beyond x = 1/4 only.
+        # Two that fall away from the point only.
         lambda x, y, z: z**2 + y**2 + x**4 - 4 * x**5,
+        lambda x, y, z: z**2 + y**2 + torch.where(x.abs() < 0.03, x**4, -(x**4)),
         lambda x, y, z: z**2 + y**2 - x**2,
         lambda x, y, z: x**2 + y**2 + z**2,
         lambda x, y, z: z**2 + y**2 + 1e-3 * x,

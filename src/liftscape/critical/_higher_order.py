@@ -16,7 +16,7 @@ __all__ = ["HigherOrderDescent", "descent_in_null_space", "higher_order_descent"
 
 # Directions are searched at these steps, since the lowest order rules only at small ones.
 _SCALES = (0.1, 0.02, 0.004)
-_DRAWS, _IMPROVED, _TURNS = 16, 4, 16
+_DRAWS, _IMPROVED, _TURNS = 16, 3, 12
 # A descent is turned at its fifth smallest step, whose decrease is at least 64 times what counts as one.
 _REFINED, _ABOVE_NOISE = 8, 4
 # Steps at which the order is read off, a factor √2 apart, and how many ratios must show the same order.
