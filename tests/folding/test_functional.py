@@ -312,3 +312,21 @@ def test_projections_that_attention_uses_without_a_call_are_refused_with_the_rea
     with torch.no_grad():
         # Without the context of a risk, where torch would take its fast path.
         torch.testing.assert_close(lifted.model(x), model(x), rtol=1e-11, atol=1e-11)
+
+
+def test_a_map_that_is_also_called_in_vain_is_refused_by_name() -> None:
+    class Vain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 6)
+            self.c = nn.Linear(6, 2)
+
+        def forward(self, x):
+            functional.relu(self.a(x))
+            return self.c(functional.relu(self.b(functional.relu(self.a(x)))))
+
+    model = Vain().double()
+    nn.init.constant_(model.b.bias, 50.0)
+    rows = {row.activation: row for row in ls.fold(model, torch.randn(9, 4).double()).report}
+    assert "called several times" in rows["relu 2"].reason
+    assert rows["relu 3"].folded

@@ -115,3 +115,8 @@ def test_hooks_are_removed_after_an_exception() -> None:
 def test_a_module_that_is_never_called_is_named() -> None:
     with pytest.raises(ls.LiftscapeError, match="'never' is never called"):
         stream_features(Branched(), ["never"], X, lambda _name, _h: None)
+
+
+def test_inputs_without_numbers_are_refused() -> None:
+    with pytest.raises(ls.LiftscapeError, match="meta device"):
+        ls.find_sites(nn.Sequential(nn.Linear(2, 1)), torch.empty(3, 2, device="meta"))

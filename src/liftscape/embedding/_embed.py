@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import torch
@@ -11,19 +10,24 @@ from torch import Tensor, nn
 
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._layers import (
+    places_of,
+    require_affine,
+    require_biases,
+    require_kept,
+    require_layer,
+    require_trainable,
+)
 from liftscape.embedding._neuron_map import NeuronMap, check_factors
 from liftscape.embedding._prediction import InertiaLaw
 from liftscape.embedding._readers import find_readers
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
-from liftscape.outcomes import EmbeddingError, Outcome, SiteError
+from liftscape.outcomes import EmbeddingError, Outcome
 from liftscape.risk import trainable_parameters
-from liftscape.sites import AFFINE, Affine, copy_with, first_batch, output_gap, remade
+from liftscape.sites import Affine, copy_with, remade
 
-__all__ = ["WidenedSite", "columns_of", "embed", "require_affine", "require_layer"]
-
-# Far above the rounding of float32, far below what a channel in the wrong place changes.
-_KEPT = 1e-3
+__all__ = ["WidenedSite", "columns_of", "embed"]
 
 Factors = Mapping[tuple[str, str], Float[Tensor, "rows wider"]]
 
@@ -93,10 +97,10 @@ def embed(
         width = len(require_layer(network, name).weight)
         neurons.check(name, width)
         readers = find_readers(network, name, inputs)
-        _check_trainable(network, (name, *readers))
+        require_trainable(network, (name, *readers))
         if None in neurons.index:
-            _require_biases(network, name, readers)
-        widened[name] = WidenedLayer(neurons, width, {reader: _places(network, name, reader) for reader in readers})
+            require_biases(network, name, readers)
+        widened[name] = WidenedLayer(neurons, width, {reader: places_of(network, name, reader) for reader in readers})
     given_factors = dict(factors or {})
     _check_factors(network, widened, given_factors)
     changes = _wider_maps(network, widened, given_factors, generator or torch.Generator().manual_seed(0))
@@ -107,7 +111,7 @@ def embed(
         for name, own in widened.items()
     )
     if any(isinstance(network.get_submodule(name), nn.Conv2d) for name in widened):
-        _require_kept(network, wider, inputs)
+        require_kept(network, wider, inputs)
     law = _law_of(network, widened, chart.added_parameters(trainable_parameters(wider)), inputs)
     step = Embedding(wider, copy_with(network, {}), evidence, chart, law)
     if given is None:
@@ -116,27 +120,6 @@ def embed(
     return Embedding(
         step.model, given.base, (*given.sites, *evidence), composed, ComposedLaw(law, given.law, given.model)
     )
-
-
-def require_layer(model: nn.Module, name: str) -> Affine:
-    """Return a Linear or convolution by name, or raise.
-
-    Args:
-        model: any module.
-        name: of a map in it.
-
-    Returns:
-        The map.
-
-    Raises:
-        SiteError: if there is none; the maps there are are listed.
-    """
-    module = dict(model.named_modules()).get(name)
-    if not isinstance(module, (nn.Linear, nn.Conv2d)):
-        known = [other for other, own in model.named_modules() if isinstance(own, (nn.Linear, nn.Conv2d))]
-        what = "there is none of that name" if module is None else f"it is a {type(module).__name__}"
-        raise SiteError(f"'{name}' must be a Linear or Conv2d, but {what}; these are {known}.")
-    return module
 
 
 def _law_of(model: nn.Module, widened: Mapping[str, WidenedLayer], added: int, inputs: Any) -> InertiaLaw:
@@ -175,21 +158,6 @@ def _wider_maps(
     return dict(changes)
 
 
-def require_affine(model: nn.Module, name: str) -> Affine:
-    """Return a map by name.
-
-    Args:
-        model: any module.
-        name: of a Linear or convolution in it.
-
-    Returns:
-        The map.
-    """
-    module = model.get_submodule(name)
-    assert isinstance(module, AFFINE)
-    return module
-
-
 def columns_of(reader: Affine, width: int) -> Float[Tensor, "out width places"]:
     """Return what a map reads of each neuron: one column, a kernel, or the places of a channel.
 
@@ -224,49 +192,3 @@ def _check_factors(model: nn.Module, widened: Mapping[str, WidenedLayer], factor
             raise EmbeddingError(f"factors are given for {(reader, at)}, but only {pairs} read one another.")
         reads = widened[reader].neurons if reader in widened else None
         check_factors(alpha, at, widened[at].neurons, reader, reads, len(require_affine(model, reader).weight))
-
-
-def _places(model: nn.Module, at: str, reader: str) -> int:
-    """Return how many columns of a reader belong to each neuron."""
-    map_, reads = require_layer(model, at), require_affine(model, reader)
-    columns = reads.weight.shape[1]
-    if isinstance(reads, nn.Conv2d) and (reads.groups != 1 or columns != len(map_.weight)):
-        raise SiteError(f"'{reader}' reads the channels of '{at}' in {reads.groups} groups; choose a layer without.")
-    if columns % len(map_.weight):
-        raise SiteError(f"'{reader}' has {columns} columns, which {len(map_.weight)} neurons of '{at}' do not share.")
-    return columns // len(map_.weight)
-
-
-def _require_kept(model: nn.Module, wider: nn.Module, inputs: Any) -> None:
-    """Raise unless outputs are kept on the first batch: a flattening may have mixed channels with places."""
-    try:
-        gap, scale = output_gap(model, wider, [first_batch(inputs)])
-    except RuntimeError:
-        gap, scale = inf, 1.0
-    if gap > _KEPT * scale:
-        raise SiteError("the channels do not reach their readers as blocks of features; choose another layer.")
-
-
-def _require_biases(model: nn.Module, at: str, readers: tuple[str, ...]) -> None:
-    """Refuse a null neuron whose readers have no bias that is critical with it."""
-    unbiased = [name for name in readers if require_affine(model, name).bias is None]
-    if unbiased:
-        raise SiteError(
-            f"a null neuron of '{at}' is critical only if its readers' biases are, but {unbiased} have none; use split."
-        )
-
-
-def _check_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
-    """Refuse maps whose weights are not the module's own trainable ones, used once in the tree."""
-    parameters = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
-    for name in names:
-        module = require_affine(model, name)
-        own = [p for p in (module._parameters.get("weight"), module._parameters.get("bias")) if p is not None]
-        if "weight" not in module._parameters:
-            raise SiteError(
-                f"'{name}' is reparametrised, so its neurons cannot be copied; remove the parametrisation first."
-            )
-        if any(parameters.count(id(p)) > 1 for p in own):
-            raise SiteError(f"parameters of '{name}' are tied to another module; untie them and try again.")
-        if any(not p.requires_grad for p in own):
-            raise SiteError(f"'{name}' is frozen, so its embedding is not critical; call requires_grad_() on it.")

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.activations import as_module, is_positively_homogeneous, kind_of
-from liftscape.embedding._embed import columns_of, require_affine, require_layer
+from liftscape.embedding._embed import columns_of
+from liftscape.embedding._layers import require_affine, require_layer
 from liftscape.embedding._readers import find_readers
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
 from liftscape.sites import Affine, copy_with, find_sites, output_gap, remade

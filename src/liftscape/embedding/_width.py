@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.embedding._embed import embed, require_layer
+from liftscape.embedding._embed import embed
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._layers import require_layer
 from liftscape.embedding._neuron_map import NeuronMap
 from liftscape.outcomes import EmbeddingError
 

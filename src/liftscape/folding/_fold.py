@@ -170,7 +170,8 @@ def _with_modules(
         return model, runs
     network, found = foldable(model, source)
     named = {run.activation: run for run in found}
-    return network, [named[run.activation] for run in runs]
+    # What is refused in the network itself stays so, though its graph may lack what stood in the way.
+    return network, [named[run.activation] if run.refusal is None else run for run in runs]
 
 
 def _occupied_between(

@@ -126,7 +126,7 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
         if isinstance(event.function, _BatchNorm) and (event.function.training or event.function.running_mean is None):
             return f"'{event.name}' normalises by the batch in hand; call eval() to fix its statistics"
         if isinstance(chain[0].function, nn.Linear) and event.axes > 2 and _is_by_channel(event.function):
-            return f"'{event.name}' counts axis 1 as channels, but the neurons of '{chain[0].name}' are on the last axis"
+            return f"'{event.name}' takes axis 1 for channels, but the neurons of '{chain[0].name}' are on the last"
     first, last = chain[0], chain[-1]
     for event in (first, last):
         if type(event.function).forward not in {kind.forward for kind in AFFINE}:

@@ -58,6 +58,8 @@ def _checked(batch: Any) -> Any:
     """Return a batch, or raise if it is a tensor without samples or with a number that is not finite."""
     if isinstance(batch, Tensor) and batch.numel() == 0:
         raise DataError(f"inputs of shape {tuple(batch.shape)} hold no samples; give at least one.")
+    if isinstance(batch, Tensor) and batch.is_meta:
+        raise DataError(f"inputs of shape {tuple(batch.shape)} are on the meta device, where they hold no numbers.")
     if isinstance(batch, Tensor) and batch.is_floating_point() and not bool(torch.isfinite(batch).all()):
         index = tuple(torch.nonzero(~torch.isfinite(batch))[0].tolist())
         raise DataError(f"inputs of shape {tuple(batch.shape)} are not finite at index {index}; clean the data first.")
