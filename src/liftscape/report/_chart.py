@@ -1,8 +1,11 @@
 """A chart of a study: seeds as faint lines, their median in bold, levels with their names."""
 
+from collections.abc import Sequence
 from textwrap import fill
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from liftscape.report._labels import label_levels
@@ -46,8 +49,18 @@ def draw_chart(chart: "Chart | HeatMap") -> Figure:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=MUTED)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(handles)))
+        _add_legend(figure, handles, labels)
     return figure
+
+
+def _add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Put a legend below the axes, in as many columns as the figure is wide enough for."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in (3, 2, 1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+        if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _draw(axes: Axes, series: Series) -> None:

@@ -27,6 +27,10 @@ _SOURCE = "derived (theory 7)"
 _COVERED = 0.95
 # Losses within this share of each other are called equal.
 _SAME = 0.05
+# As the legends of charts have room for.
+_SHORT = dict(
+    zip(ARMS, ("escape", "exact lift", "lift with noise", "random layer", "from scratch", "no growth"), strict=True)
+)
 Row = Mapping[str, Any]
 
 
@@ -204,7 +208,7 @@ def _chart(config: Settings, runs: Sequence[Row], name: str) -> Chart:
     own = _own(runs, name)
     x = tuple(step + 1.0 for step in own[0]["steps"])
     series = []
-    for group, (arm, label) in enumerate(ARMS.items()):
+    for group, (arm, label) in enumerate(_SHORT.items()):
         curves = list(zip(*(map(as_number, row[arm]["losses"]) for row in own), strict=True))
         y = tuple(median(values) for values in curves)
         series.append(Series(label, x, y, "bold", group))
