@@ -181,3 +181,48 @@ def test_a_convolution_without_inputs_and_mixed_channels_are_refused() -> None:
     mixed = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(2), nn.Linear(16, 2)).to(F64)
     with pytest.raises(ls.LiftscapeError, match=r"do not reach|shapes|columns"):
         ls.split(mixed, "0", 1, inputs=torch.randn(3, 1, 4, 4, dtype=F64))
+
+
+def with_norms(training: bool) -> nn.Module:
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Conv2d(3, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.Tanh(),
+    )
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3 * 36, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2))
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            for tensor in (module.weight, module.bias, module.running_mean):
+                nn.init.normal_(tensor)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return model.to(F64).train(training)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("at", ["0", "3", "7"])
+def test_beside_batch_norm_outputs_are_kept_and_the_gradient_is_that_of_the_chart(at: str, training: bool) -> None:
+    model, x = with_norms(training), torch.randn(12, 2, 8, 8, dtype=F64)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    width = len(model.get_submodule(at).weight)
+    wider = ls.embed(model, {at: ls.NeuronMap.copies(width, 1, (0.3, 0.9, -0.2))}, inputs=x)
+    risk = ls.EmpiricalRisk(model, "mse", (x, torch.randn(12, 2, dtype=F64)))
+    widened = risk.with_model(wider.model)
+    (ours,), (theirs,) = risk.outputs(), widened.outputs()
+    assert float((ours - theirs).detach().abs().max()) <= 1e-12 * float(ours.detach().abs().max())
+    expected = wider.chart.jacobian(widened.parameters).T @ risk.gradient()
+    assert float((widened.gradient() - expected).norm()) <= 1e-11 * float(expected.norm())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_batch_norm_over_another_axis_is_refused_and_inputs_are_asked_for() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)).to(F64).eval()
+    with pytest.raises(ls.LiftscapeError, match="pass inputs="):
+        ls.split(model, "0", 1)
+    with pytest.raises(ls.LiftscapeError, match="one by one"):
+        ls.split(model, "0", 1, inputs=torch.randn(5, 4, 3, dtype=F64))
+    with pytest.raises(ls.LiftscapeError, match="parameters of its own"):
+        ls.merge(model, "0", torch.randn(5, 3, dtype=F64))

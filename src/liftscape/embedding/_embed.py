@@ -1,5 +1,6 @@
 """General compatible embeddings: layers become wider by copies of their neurons and by null neurons."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._embedding import Embedding
@@ -20,10 +22,10 @@ from liftscape.embedding._layers import (
 )
 from liftscape.embedding._neuron_map import NeuronMap, check_factors
 from liftscape.embedding._prediction import InertiaLaw
-from liftscape.embedding._readers import find_readers
+from liftscape.embedding._readers import follow_neurons
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
-from liftscape.outcomes import EmbeddingError, Outcome
+from liftscape.outcomes import EmbeddingError, Outcome, SiteError
 from liftscape.risk import trainable_parameters
 from liftscape.sites import Affine, copy_with, remade
 
@@ -96,22 +98,26 @@ def embed(
     for name, neurons in layers.items():
         width = len(require_layer(network, name).weight)
         neurons.check(name, width)
-        readers = find_readers(network, name, inputs)
-        require_trainable(network, (name, *readers))
+        found = follow_neurons(network, name, inputs)
+        require_trainable(network, (name, *found.readers))
         if None in neurons.index:
-            require_biases(network, name, readers)
-        widened[name] = WidenedLayer(neurons, width, {reader: places_of(network, name, reader) for reader in readers})
+            require_biases(network, name, found.readers)
+        places = {reader: places_of(network, name, reader) for reader in found.readers}
+        widened[name] = WidenedLayer(neurons, width, places, found.norms)
     given_factors = dict(factors or {})
     _check_factors(network, widened, given_factors)
+    if any(own.norms for own in widened.values()) and inputs is None:
+        raise SiteError("whether a BatchNorm's channels are the neurons is seen on inputs; pass inputs=.")
     changes = _wider_maps(network, widened, given_factors, generator or torch.Generator().manual_seed(0))
+    changes |= {norm: _wider_norm(network, norm, own.neurons) for own in widened.values() for norm in own.norms}
     wider = copy_with(network, changes)
     chart = WidthChart(widened, tuple(trainable_parameters(network)))
     evidence = tuple(
         WidenedSite(name, tuple(own.readers), own.neurons.index, own.neurons.shares, own.neurons.null_like)
         for name, own in widened.items()
     )
-    if any(isinstance(network.get_submodule(name), nn.Conv2d) for name in widened):
-        require_kept(network, wider, inputs)
+    if any(own.norms or isinstance(network.get_submodule(name), nn.Conv2d) for name, own in widened.items()):
+        require_kept(network, wider, next(iter(widened)), inputs)
     law = _law_of(network, widened, chart.added_parameters(trainable_parameters(wider)), inputs)
     step = Embedding(wider, copy_with(network, {}), evidence, chart, law)
     if given is None:
@@ -126,7 +132,7 @@ def _law_of(model: nn.Module, widened: Mapping[str, WidenedLayer], added: int, i
     """Return the exact law where one Linear is read by Linears and has copies alone, else the bounds."""
     (name, own), *others = widened.items()
     plain = all(isinstance(model.get_submodule(each), nn.Linear) for each in (name, *own.readers))
-    if others or not plain or None in own.neurons.index:
+    if others or not plain or own.norms or None in own.neurons.index:
         return NullLaw(added)
     shares: dict[int, tuple[float, ...]] = {}
     for source in range(own.width):
@@ -169,6 +175,20 @@ def columns_of(reader: Affine, width: int) -> Float[Tensor, "out width places"]:
         Its weights, float64.
     """
     return reader.weight.detach().double().reshape(len(reader.weight), width, -1)
+
+
+def _wider_norm(model: nn.Module, name: str, neurons: NeuronMap) -> nn.Module:
+    """Return a BatchNorm with a channel for each new neuron; those of null neurons are as the first one's."""
+    wider = copy.deepcopy(model.get_submodule(name))
+    assert isinstance(wider, _BatchNorm)
+    rows = torch.tensor([0 if source is None else source for source in neurons.index])
+    for own in (dict(wider._parameters), dict(wider._buffers)):
+        for key, tensor in own.items():
+            if tensor is not None and tensor.ndim:
+                copied = tensor.detach()[rows.to(tensor.device)].clone()
+                setattr(wider, key, nn.Parameter(copied) if isinstance(tensor, nn.Parameter) else copied)
+    wider.num_features = len(rows)
+    return wider
 
 
 def _with_rows(map_: Affine, neurons: NeuronMap, generator: torch.Generator) -> Affine:

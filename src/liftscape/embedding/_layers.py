@@ -3,15 +3,13 @@
 from math import inf
 from typing import Any
 
+import torch
 from torch import nn
 
 from liftscape.outcomes import SiteError
 from liftscape.sites import AFFINE, Affine, first_batch, output_gap
 
 __all__ = ["places_of", "require_affine", "require_biases", "require_kept", "require_layer", "require_trainable"]
-
-# Far above the rounding of float32, far below what a channel in the wrong place changes.
-_KEPT = 1e-3
 
 
 def require_layer(model: nn.Module, name: str) -> Affine:
@@ -73,12 +71,13 @@ def places_of(model: nn.Module, at: str, reader: str) -> int:
     return columns // len(map_.weight)
 
 
-def require_kept(model: nn.Module, wider: nn.Module, inputs: Any) -> None:
-    """Raise unless outputs are kept on the first batch: a flattening may have mixed channels with places.
+def require_kept(model: nn.Module, wider: nn.Module, at: str, inputs: Any) -> None:
+    """Raise unless outputs are kept on the first batch: channels may have been mixed with places.
 
     Args:
         model: before.
         wider: after.
+        at: the layer.
         inputs: the data.
 
     Raises:
@@ -88,8 +87,11 @@ def require_kept(model: nn.Module, wider: nn.Module, inputs: Any) -> None:
         gap, scale = output_gap(model, wider, [first_batch(inputs)])
     except RuntimeError:
         gap, scale = inf, 1.0
-    if gap > _KEPT * scale:
-        raise SiteError("the channels do not reach their readers as blocks of features; choose another layer.")
+    # Far above rounding, far below what a channel in the wrong place changes.
+    if gap > torch.finfo(model.get_parameter(f"{at}.weight").dtype).eps ** 0.5 * scale:
+        raise SiteError(
+            "the neurons do not reach their readers one by one, or as blocks of features; choose another layer."
+        )
 
 
 def require_biases(model: nn.Module, at: str, readers: tuple[str, ...]) -> None:

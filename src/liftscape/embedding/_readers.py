@@ -4,20 +4,18 @@ A width embedding copies a neuron's output and shares out its out-weights, so ev
 forward pass is written down as a list of steps, and the neurons are followed through it.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import torch
-from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from liftscape.embedding._steps import RANDOM, RETURN, Step, Steps, recorded_steps, symbolic_steps
 from liftscape.outcomes import SiteError
 from liftscape.risk import copy_model
-from liftscape.sites import first_batch
 
-__all__ = ["find_readers"]
+__all__ = ["Neurons", "find_readers", "follow_neurons"]
 
 _ACTIVATIONS = (
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign softshrink hardshrink tanhshrink "
@@ -31,27 +29,19 @@ _POINTWISE = frozenset(f"{_ACTIVATIONS} {_ARITHMETIC}".split())
 # What keeps the channels of pictures apart; flattened, each is a block of features.
 _POOLS = "max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d"
 _CHANNELWISE = frozenset(f"{_POOLS} flatten view reshape".split())
-_RANDOM = {"dropout": (2, True), "alpha_dropout": (2, False), "feature_alpha_dropout": (2, False), "rrelu": (3, False)}
-_NOT_TENSORS = frozenset(("size", "dim", "getattr", "numel", "stride", "is_floating_point"))
-_RETURN = "return"
 
 
 @dataclass(frozen=True)
-class _Step:
-    """One function call of the forward pass: parameters are named by strings, other tensors by numbers or nodes."""
+class Neurons:
+    """Where a layer's neurons go.
 
-    function: str
-    operands: tuple[Hashable, ...]
-    result: Hashable
-    random: bool = False
+    Attributes:
+        readers: names of the maps that read them, in the order in which they are called.
+        norms: names of the BatchNorms that they pass, one of their channels for each neuron.
+    """
 
-
-@dataclass(frozen=True)
-class _Trace:
-    """The steps of a forward pass, and which of the tensors in it hold a single number."""
-
-    steps: list[_Step]
-    scalars: frozenset[Hashable]
+    readers: tuple[str, ...]
+    norms: tuple[str, ...]
 
 
 def find_readers(model: nn.Module, at: str, inputs: Any = None) -> tuple[str, ...]:
@@ -81,16 +71,37 @@ def find_readers(model: nn.Module, at: str, inputs: Any = None) -> tuple[str, ..
         >>> find_readers(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), "0")
         ('2',)
     """
+    found = follow_neurons(model, at, inputs)
+    if found.norms:
+        _refuse(at, f"has neurons that pass '{found.norms[0]}', which has parameters of its own for each")
+    return found.readers
+
+
+def follow_neurons(model: nn.Module, at: str, inputs: Any = None) -> Neurons:
+    """Return the maps that read the neurons of a layer, and the BatchNorms that they pass on their way.
+
+    Args:
+        model: as for :func:`find_readers`.
+        at: as there.
+        inputs: as there; a layer before a BatchNorm needs them.
+
+    Returns:
+        The names.
+
+    Raises:
+        SiteError: if the neurons are used otherwise, or the model cannot be traced.
+    """
     if inputs is None and isinstance(dict(model.named_modules()).get(at), nn.Conv2d):
         raise SiteError(f"the channels of '{at}' are followed through a recorded forward pass; pass inputs=.")
-    trace = _symbolic_trace(copy_model(model), at) if inputs is None else _recorded_trace(model, inputs)
+    trace = symbolic_steps(copy_model(model), at) if inputs is None else recorded_steps(model, inputs)
     return _follow(trace, model, at)
 
 
-def _follow(trace: _Trace, model: nn.Module, at: str) -> tuple[str, ...]:
+def _follow(trace: Steps, model: nn.Module, at: str) -> Neurons:
     """Follow the neurons of `at` through the steps to the maps that read them."""
     call_of: dict[Hashable, int] = {}
     readers: dict[str, None] = {}
+    norms: dict[str, None] = {}
     other_uses: dict[Hashable, str] = {}
     channels = isinstance(model.get_submodule(at), nn.Conv2d)
     for index, step in enumerate(trace.steps):
@@ -104,6 +115,11 @@ def _follow(trace: _Trace, model: nn.Module, at: str) -> tuple[str, ...]:
         if calls and module is not None and step.operands[0] in call_of:
             readers[module] = None
             continue
+        norm = _norm_of(step, model, at)
+        if calls and norm is not None and step.operands[0] in call_of:
+            norms[norm] = None
+            call_of[step.result] = calls.pop()
+            continue
         other_uses.update((operand, step.function) for operand in step.operands if isinstance(operand, str))
         if calls:
             _require_apart(step, calls, call_of, trace.scalars, at, channels)
@@ -114,11 +130,11 @@ def _follow(trace: _Trace, model: nn.Module, at: str) -> tuple[str, ...]:
                 _refuse(at, f"needs {parameter} for itself, but {other_uses[parameter]} uses it with other features")
     if not readers:
         _refuse(at, "has no neurons that a following map reads")
-    return tuple(readers)
+    return Neurons(tuple(readers), tuple(norms))
 
 
 def _require_apart(
-    step: _Step,
+    step: Step,
     calls: set[int],
     call_of: Mapping[Hashable, int],
     scalars: frozenset[Hashable],
@@ -126,12 +142,12 @@ def _require_apart(
     channels: bool,
 ) -> None:
     """Raise unless the step acts on each neuron, or channel, by itself."""
-    if step.function == _RETURN:
+    if step.function == RETURN:
         _refuse(at, "ends the network: its neurons are outputs")
     if step.random:
         _refuse(at, f"has neurons that pass through random {step.function}; call model.eval()")
     foreign = [operand for operand in step.operands if operand not in call_of and operand not in scalars]
-    inactive_dropout = step.function in _RANDOM
+    inactive_dropout = step.function in RANDOM
     apart = step.function in _POINTWISE or (channels and step.function in _CHANNELWISE)
     if (not apart and not inactive_dropout) or foreign or len(calls) > 1:
         _refuse(at, f"has neurons that are mixed or joined with other tensors by {step.function}")
@@ -145,112 +161,21 @@ def _refuse(at: str, reason: str) -> NoReturn:
     )
 
 
-def _map_of(step: _Step, model: nn.Module) -> str | None:
+def _norm_of(step: Step, model: nn.Module, at: str) -> str | None:
+    """Return the name of the BatchNorm that the step calls, if it has a channel for each neuron of a layer."""
+    if step.function != "batch_norm" or len(step.operands) < 2 or not isinstance(step.operands[1], str):
+        return None
+    name, module = step.operands[1].rpartition(".")[0], None
+    if all(isinstance(each, str) and each.rpartition(".")[0] == name for each in step.operands[1:]):
+        module = dict(model.named_modules()).get(name)
+    width = len(model.get_parameter(f"{at}.weight"))
+    return name if isinstance(module, _BatchNorm) and module.num_features == width else None
+
+
+def _map_of(step: Step, model: nn.Module) -> str | None:
     """Return the name of the Linear or Conv2d that the step calls, if it is one."""
     kind = {"linear": nn.Linear, "conv2d": nn.Conv2d}.get(step.function)
     if kind is None or len(step.operands) < 2 or not isinstance(step.operands[1], str):
         return None
     name = step.operands[1].removesuffix(".weight")
     return name if isinstance(dict(model.named_modules()).get(name), kind) else None
-
-
-def _is_random(function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether a dropout-like function is active."""
-    if function not in _RANDOM:
-        return False
-    position, default = _RANDOM[function]
-    return bool(kwargs.get("training", args[position] if len(args) > position else default))
-
-
-class _Tracer(fx.Tracer):
-    """Sees Linears whole and looks into all that can be made of pointwise functions."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Keep Linears and torch's other building blocks whole, but not its activations and dropouts."""
-        home = type(m).__module__
-        transparent = home in {"torch.nn.modules.activation", "torch.nn.modules.dropout", "torch.nn.modules.linear"}
-        return isinstance(m, nn.Linear) or (
-            home.startswith("torch.nn.modules") and not transparent and next(m.children(), None) is None
-        )
-
-
-def _symbolic_trace(model: nn.Module, at: str) -> _Trace:
-    """Write down the forward pass for symbolic inputs."""
-    try:
-        nodes = list(_Tracer().trace(model).nodes)
-    except Exception as error:
-        raise SiteError(
-            f"the neurons of '{at}' cannot be followed through {type(model).__name__} symbolically "
-            f"({type(error).__name__}); pass inputs=, so that the forward pass can be recorded."
-        ) from error
-    constants: dict[str, Tensor] = dict(model.named_parameters()) | dict(model.named_buffers())
-    key: dict[fx.Node, Hashable] = {
-        node: str(node.target) if node.op == "get_attr" and str(node.target) in constants else node for node in nodes
-    }
-    scalars = frozenset(name for name, tensor in constants.items() if tensor.numel() == 1)
-    return _Trace([step for node in nodes for step in _step_of_node(node, key, model)], scalars)
-
-
-def _step_of_node(node: fx.Node, key: Mapping[fx.Node, Hashable], model: nn.Module) -> Iterator[_Step]:
-    """Yield the step that a node stands for, if it computes anything."""
-    operands = tuple(key[operand] for operand in node.all_input_nodes)
-    if node.op == "output":
-        yield _Step(_RETURN, operands, node)
-    elif node.op == "call_module":
-        name = str(node.target)
-        if isinstance(model.get_submodule(name), nn.Linear):
-            yield _Step("linear", (*operands, f"{name}.weight"), node)
-        else:
-            yield _Step(f"'{name}' ({type(model.get_submodule(name)).__name__})", operands, node)
-    elif node.op in {"call_function", "call_method"}:
-        function = _plain(node.target if isinstance(node.target, str) else node.target.__name__)
-        if function not in _NOT_TENSORS:
-            yield _Step(function, operands, node, _is_random(function, node.args, node.kwargs))
-
-
-def _plain(name: str) -> str:
-    """Return a function's name without the underscores of operators and in-place forms."""
-    return name.strip("_")
-
-
-class _Recorder(TorchFunctionMode):
-    """Writes down every torch function that returns a tensor; the tensors are kept so that no identity is reused."""
-
-    def __init__(self, names: Mapping[int, str]) -> None:
-        super().__init__()
-        self.names = names
-        self.kept: dict[int, Tensor] = {}
-        self.steps: list[_Step] = []
-
-    def key(self, tensor: Tensor) -> Hashable:
-        """Return the parameter's name, or the tensor's identity."""
-        self.kept[id(tensor)] = tensor
-        return self.names.get(id(tensor), id(tensor))
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the function and note what it made of what."""
-        result = func(*args, **(kwargs or {}))
-        function = _plain(getattr(func, "__name__", str(func)))
-        operands = tuple(self.key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self.steps.append(_Step(function, operands, self.key(leaf), _is_random(function, args, kwargs or {})))
-        return result
-
-
-def _recorded_trace(model: nn.Module, inputs: Any) -> _Trace:
-    """Write down the forward pass of two samples."""
-    inputs = first_batch(inputs)
-    twin = copy_model(model)
-    names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
-    few = tree_map(lambda leaf: leaf[:2] if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)
-    args, kwargs = ((), dict(few)) if isinstance(few, Mapping) else ((few,), {})
-    devices = sorted({tensor.device.index for tensor in twin.parameters() if tensor.is_cuda})
-    with torch.random.fork_rng(devices), torch.no_grad(), _Recorder(names) as recorder:
-        outputs = twin(*args, **kwargs)
-    returned = tuple(recorder.key(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
-    constants = dict(twin.named_parameters()) | dict(twin.named_buffers())
-    scalars = {name for name, tensor in constants.items() if tensor.numel() == 1}
-    return _Trace([*recorder.steps, _Step(_RETURN, returned, 0)], frozenset(scalars))

@@ -22,11 +22,13 @@ class WidenedLayer:
         width: neurons before.
         readers: names of the maps that read it, with the number of columns of each neuron: 1, or the places of a
             channel that a Linear reads.
+        norms: names of the BatchNorms between, whose γ and β flow together as biases do.
     """
 
     neurons: NeuronMap
     width: int
     readers: Mapping[str, int]
+    norms: tuple[str, ...] = ()
 
 
 @final
@@ -59,7 +61,7 @@ class WidthChart(Chart):
         smaller = dict(params)
         for name, layer in self.layers.items():
             rows, columns = layer.neurons.rows(layer.width), layer.neurons.columns(layer.width)
-            for key in (_join(name, "weight"), _join(name, "bias")):
+            for key in (_join(module, own) for module in (name, *layer.norms) for own in ("weight", "bias")):
                 if key in smaller:
                     smaller[key] = _contracted(smaller[key], rows, 0)
             for reader, places in layer.readers.items():
