@@ -70,8 +70,8 @@ def _more_accurate(config: Settings, deep: Sequence[Row], stage: str, when: str)
     return Claim(
         f"Folds in the order of loss per operation keep more accuracy than in that of other criteria, {when}.",
         "derived (theory 5); NEPENTHE and EASIER, Layer Folding, ShortGPT for the others",
-        "points of accuracy gained at equal numbers of layers: the 95 % interval is above 0; ours measures the loss anew "
-        "after each fold, the others rank once and without classes",
+        "points of accuracy gained at equal numbers of layers: the 95 % interval is above 0; ours measures the loss "
+        "anew after each fold, the others rank once and without classes",
         "; ".join(f"{name} {effect.text(1)}" for name, effect in effects.items()),
         verdict_of(effects.values(), 1),
     )
