@@ -330,3 +330,55 @@ def test_a_map_that_is_also_called_in_vain_is_refused_by_name() -> None:
     rows = {row.activation: row for row in ls.fold(model, torch.randn(9, 4).double()).report}
     assert "called several times" in rows["relu 2"].reason
     assert rows["relu 3"].folded
+
+
+def test_hooks_and_other_uses_of_a_weight_keep_a_layer() -> None:
+    class Penalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.act, self.b = nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(self.act(self.a(x))) + self.a.weight.sum()
+
+    x = torch.randn(8, 3).double()
+    model = Penalised().double()
+    nn.init.constant_(model.a.bias, 50.0)
+    (row,) = ls.fold(model, x).report
+    assert not row.folded
+    assert "are read by 'sum' too" in row.reason
+    hooked = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    nn.init.constant_(hooked[0].bias, 50.0)
+    hooked[1].register_forward_hook(lambda _module, _args, output: 2 * output)
+    (row,) = ls.fold(hooked, x).report
+    assert not row.folded
+    assert "forward hooks" in row.reason
+
+
+def test_what_is_written_between_two_maps_is_seen() -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = functional.relu(self.a(x))
+            h[:, 0] = 1.0
+            return self.b(h)
+
+    model, x = Written().double(), torch.randn(8, 3).double()
+    nn.init.constant_(model.a.bias, 50.0)
+    folded = ls.fold(model, x)
+    assert folded.removed == ()
+    assert torch.equal(folded.model(x), model(x))
+
+
+def test_a_negative_loss_has_a_budget_of_its_size() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)).double(), torch.randn(40, 3).double()
+    risk = ls.EmpiricalRisk(
+        model, lambda output, y: (output - y).square().mean() - 10, (x, torch.zeros(40, 1).double())
+    )
+    found = ls.fold_within(risk, 0.5)
+    assert found.steps[0].within
+    assert found.removed == ("1",)

@@ -117,7 +117,7 @@ def fold_within(
     if not isfinite(start):
         raise LiftscapeError(f"the {by} of the network as given is {start}, so no budget can be kept.")
     rounding = _ROUNDING * torch.finfo(risk.flatten().dtype).eps
-    bound = (1 + budget + rounding) * start if by == "loss" else start - budget - rounding
+    bound = start + (budget + rounding) * abs(start) if by == "loss" else start - budget - rounding
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
     network, runs = foldable(risk.model, risk.batches)

@@ -143,6 +143,14 @@ def _refusal(model: nn.Module, trace: Trace, chain: list[Event]) -> str | None:
         return f"parameters of '{first.name}' or '{last.name}' are shared with another module"
     if any("weight" not in event.function._parameters for event in (first, last)):
         return f"the weight of '{first.name}' or '{last.name}' is reparametrised"
+    for event in chain:
+        if event.is_module and (event.function._forward_hooks or event.function._forward_pre_hooks):
+            return f"'{event.name}' has forward hooks, which may change what it computes; remove them first"
+    for parameter in parameters:
+        # A frozen parameter stands for itself.
+        reader = next(iter(trace.readers(trace.parameters.get(parameter, parameter))), None)
+        if reader is not None:
+            return f"parameters of '{first.name}' or '{last.name}' are read by '{reader.label}' too"
     for place, event in enumerate(chain[:-1]):
         others = _strange_readers(trace, chain, place)
         if others and place < len(chain) - 2:

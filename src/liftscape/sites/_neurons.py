@@ -66,7 +66,9 @@ def hearing_neurons(
     def take(name: str, activation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], t: Tensor) -> None:
         # A receiver may call the activation itself.
         with nullcontext() if listener is None else listener.deaf():
-            receive(name, activation, args, kwargs, axes.rows(t))
+            # A PReLU with several slopes has them along axis 1, whatever made the tensor.
+            own = isinstance(activation, nn.PReLU) and activation.num_parameters > 1
+            receive(name, activation, args, kwargs, axes.rows(t, own))
 
     def before(name: str) -> Callable[[nn.Module, Any], None]:
         def hook(module: nn.Module, args: Any) -> None:
@@ -104,10 +106,11 @@ class _Axes(ExitStack):
                 hook = module.register_forward_hook(self._note(isinstance(module, _CHANNELS_FIRST)))
                 self.callback(hook.remove)
 
-    def rows(self, tensor: Tensor) -> Float[Tensor, "rows neurons"]:
+    def rows(self, tensor: Tensor, channels_first: bool = False) -> Float[Tensor, "rows neurons"]:
         """Return a tensor outside the graph with its neurons as columns."""
         maker, first = self._made.get(id(tensor), (None, False))
         first = first if maker is not None and maker() is tensor else tensor.ndim >= 4
+        first = first or channels_first
         turned = tensor.detach().movedim(1, -1) if first and tensor.ndim > 2 else tensor.detach()
         return turned.reshape(-1, turned.shape[-1])
 

@@ -125,9 +125,12 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         before = _versions((args, kwargs))
         result = func(*args, **kwargs)
-        if _identities(result):
+        # What writes into a tensor and returns nothing, as h[:, 0] = 1 does, makes that tensor anew.
+        given = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        made = [leaf for leaf in given if leaf._version != before[id(leaf)]] if result is None else result
+        if _identities(made):
             name = getattr(func, "__name__", str(func))
-            self.record(name, func, before, (args, kwargs), result, *args[1:], **kwargs)
+            self.record(name, func, before, (args, kwargs), made, *args[1:], **kwargs)
         return result
 
 
