@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.folding import fold, operations, trim
-from liftscape.linearity import find_runs
 from liftscape.sites import output_gap
 from liftscape.studies.fold_criteria_findings import summarise
-from liftscape.studies.fold_criteria_nets import deep_network, orders, prelu_slopes
+from liftscape.studies.fold_criteria_nets import candidates, deep_network, orders, prelu_slopes
 from liftscape.studies.fold_criteria_settings import Settings
 from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
 from liftscape.studies.watching import accuracy, clock_of, train
@@ -59,7 +58,7 @@ def _ranked(config: Settings, network: str, seed: int, device: torch.device) -> 
     model = initial_model(lambda: deep_network(network, config.depth, config.channels), seed).to(device)
     _trained(config, model, x, y, config.steps, config.learning_rate, seed)
     probe_x, probe_y = x[: config.probe], y[: config.probe]
-    names = [run.activation for run in find_runs(model, probe_x) if run.refusal is None]
+    names = list(candidates(model, probe_x))
     slopes = prelu_slopes(
         model,
         names,

@@ -140,7 +140,7 @@ def _within(config: Settings, deep: Sequence[Row]) -> Table:
         }
         rows.append({
             "network": network,
-            "criterion": "as trained",
+            "criterion": "none folded",
             "layers folded": "0",
             "of": own[0]["layers"],
             "multiplications left": "100%",

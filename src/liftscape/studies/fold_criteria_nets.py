@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liftscape.folding import fold_within
-from liftscape.linearity import block_influence, find_runs, state_entropy
+from liftscape.linearity import Run, block_influence, find_runs, state_entropy
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with
 from liftscape.training import minibatches
 
-__all__ = ["CRITERIA", "deep_network", "orders", "prelu_slopes"]
+__all__ = ["CRITERIA", "candidates", "deep_network", "orders", "prelu_slopes"]
 
 # As they are called in tables; the first is ours.
 CRITERIA = ("loss per operation", "entropy of states", "PReLU slopes", "block influence", "random")
@@ -66,6 +66,28 @@ def deep_network(kind: str, depth: int, channels: int, classes: int = 10) -> nn.
     return nn.Sequential(layers)
 
 
+def candidates(model: nn.Module, x: Tensor) -> dict[str, Run]:
+    """Return the layers that may leave: those between two convolutions of one shape without stride.
+
+    So each saves one of these convolutions, and equal numbers of layers are equal budgets for every criterion. One map
+    in place of a convolution with stride would skip pictures' places, which is another loss than that of the layer.
+
+    Args:
+        model: the network, in eval mode.
+        x: pictures.
+
+    Returns:
+        Runs by their activation's name, in the order of the layers.
+    """
+
+    def alike(run: Run) -> bool:
+        maps = [model.get_submodule(name) for name in (run.first, run.last)]
+        convolutions = [each for each in maps if isinstance(each, nn.Conv2d) and set(each.stride) == {1}]
+        return len(convolutions) == 2 and convolutions[0].weight.shape == convolutions[1].weight.shape
+
+    return {run.activation: run for run in find_runs(model, x) if run.refusal is None and alike(run)}
+
+
 def orders(
     model: nn.Module, x: Tensor, y: Tensor, slopes: dict[str, float], draws: int, seed: int
 ) -> dict[str, list[list[str]]]:
@@ -85,7 +107,7 @@ def orders(
     Returns:
         Names of activations by criterion.
     """
-    runs = {run.activation: run for run in find_runs(model, x) if run.refusal is None}
+    runs = candidates(model, x)
     found = fold_within(EmpiricalRisk(model, "cross_entropy", (x, y)), _EVERYTHING, at=list(runs))
     # What it could no longer tell apart goes last, in the order of the layers.
     ours = [step.activation for step in found.steps[1:]]
@@ -96,13 +118,11 @@ def orders(
     generator = torch.Generator().manual_seed(seed)
     names = list(runs)
     shuffled = [[names[place] for place in torch.randperm(len(names), generator=generator)] for _ in range(draws)]
-    # A layer that changes the shape of its features has no influence to speak of, and goes last.
-    known = lambda value: value if value == value else float("inf")
     return {
         CRITERIA[0]: [ours],
         CRITERIA[1]: [sorted(names, key=entropy.__getitem__)],
         CRITERIA[2]: [sorted(names, key=lambda name: abs(1 - slopes[name]))],
-        CRITERIA[3]: [sorted(names, key=lambda name: known(influence[blocks[name]]))],
+        CRITERIA[3]: [sorted(names, key=lambda name: influence[blocks[name]])],
         CRITERIA[4]: shuffled,
     }
 
