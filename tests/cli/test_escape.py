@@ -62,7 +62,7 @@ def test_a_way_down_that_there_is_not_is_said_and_nothing_is_written(command: Co
     assert "No half-space separates" in " ".join(out.split())
     assert not Path("deeper").exists()
     found = json.loads(command(*options, "--json")[1])
-    assert (found["status"], found["decrease"], found["folder"]) == ("none", 0.0, None)
+    assert (found["status"], found["decrease"], found["out"]) == ("none", 0.0, None)
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,22 @@ def test_the_same_seed_gives_the_same_bytes_and_the_model_stays(generator):
     assert first.to_json() == second.to_json()
     assert torch.equal(torch.get_rng_state(), seed)
     assert all(torch.equal(tensor, before[name]) for name, tensor in risk.model.state_dict().items())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_third_affine_layer_at_zero_makes_a_strict_saddle_one_of_third_order(seed: int) -> None:
+    """Theory T4: with rank-deficient factors (4, 4, 6) becomes (0, 18, 2), and the descent is still there."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(30, width, generator=generator, dtype=torch.float64) for width in (3, 2))
+    data = (x - x.mean(dim=0), y - y.mean(dim=0))
+    found = []
+    for widths in ((3, 2, 2), (3, 2, 2, 2)):
+        maps = [torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        model = torch.nn.Sequential(*maps).to(torch.float64)
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        found.append(ls.certify(ls.EmpiricalRisk(model, "mse", data)))
+    two, three = found
+    assert (two.kind, two.inertia.triple) == ("strict saddle", (4, 4, 6))
+    assert (three.kind, three.inertia.triple) == ("saddle", (0, 18, 2))
+    assert three.evidence["higher_order_descent"] == 3

@@ -15,7 +15,13 @@ def escape(
     model: Model,
     *,
     data: Data,
-    out: Annotated[Path, Parameter(help="Folder for the deeper network: its weights and its recipe.")],
+    out: Annotated[
+        Path,
+        Parameter(
+            help="Folder for the deeper network, its weights and its recipe; or a .safetensors file, which gets its "
+            "recipe beside it."
+        ),
+    ],
     loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function.")],
     weights: Weights = None,
     recipe: Recipe = None,
@@ -41,12 +47,13 @@ def escape(
 ) -> None:
     """Insert a layer into a stuck network so that its loss is lower: predicted, then measured on the data.
 
-    Writes the deeper network to a folder, or says why there is no way down and writes nothing.
+    Writes the deeper network, or says why there is no way down and writes nothing.
     """
     from liftscape.cli._load import load, load_loss
-    from liftscape.cli._network import save_network
+    from liftscape.cli._network import check_places, save_network
     from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
+    check_places(out, None)
     with user_output_aside(), progress("escaping") as advance:
         import torch
 
@@ -70,7 +77,7 @@ def escape(
         save_network(given.base, found.model, out, force)
     with interrupted_as(f"{out} was written" if written else "nothing was written"):
         if json:
-            write_json(found.to_dict() | {"seed": seed, "dtype": dtype, "folder": str(out) if written else None})
+            write_json(found.to_dict() | {"seed": seed, "dtype": dtype, "out": str(out) if written else None})
             return
         show(*_tables(found, out))
 

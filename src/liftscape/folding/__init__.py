@@ -1,9 +1,10 @@
 """The way back from depth: layers that are linear on the data fold away."""
 
 from liftscape.folding._bounds import interval_bounds
-from liftscape.folding._fold import Fold, FoldRow, fold
+from liftscape.folding._fold import fold
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
+from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
 from liftscape.folding._sameness import Sameness, search_difference
 from liftscape.folding._saved import load_folded, save_folded

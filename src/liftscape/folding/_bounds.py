@@ -81,12 +81,15 @@ def interval_bounds(
 
 def box_of(low: Tensor, high: Tensor) -> Interval:
     """Return a box of one sample in float64, or raise if its ends are none."""
-    if low.shape != high.shape or bool((low > high).any()) or not bool((low.isfinite() & high.isfinite()).all()):
-        raise LiftscapeError(
-            f"a box needs finite lower ends that are nowhere above the upper ones, but shapes {tuple(low.shape)} and "
-            f"{tuple(high.shape)} were given, {int((low > high).sum()) if low.shape == high.shape else 'some'} above."
-        )
-    return low.double()[None], high.double()[None]
+    if low.shape != high.shape:
+        wrong = f"shapes {tuple(low.shape)} and {tuple(high.shape)} were given"
+    elif (unknown := int((~(low.isfinite() & high.isfinite())).sum())) > 0:
+        wrong = f"{unknown} of {low.numel()} are not finite"
+    elif (above := int((low > high).sum())) > 0:
+        wrong = f"{above} of {low.numel()} are above"
+    else:
+        return low.double()[None], high.double()[None]
+    raise LiftscapeError(f"a box needs finite lower ends that are nowhere above the upper ones, but {wrong}.")
 
 
 def leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
@@ -113,6 +116,15 @@ def is_monotone(module: nn.Module) -> bool:
 
 
 def through(name: str, module: nn.Module, box: Interval) -> Interval:
+    """Return the box of what a module makes of a box, or raise where it does not take one of this shape."""
+    try:
+        return _through(name, module, box)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split()).rstrip(".")
+        raise SiteError(f"'{name}' does not take a box of shape {tuple(box[0].shape[1:])}: {detail}.") from error
+
+
+def _through(name: str, module: nn.Module, box: Interval) -> Interval:
     """Return the box of what a module makes of a box."""
     low, high = box
     # Torch's own classes only: a subclass may compute something else.

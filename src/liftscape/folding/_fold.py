@@ -1,7 +1,7 @@
 """Folds: an activation leaves, and two affine maps become one, exactly or as well as one map can."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._linear_bounds import linear_bounds
+from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
     Occupancy,
@@ -23,57 +24,11 @@ from liftscape.linearity import (
     replace_run,
     runs_occupancy,
 )
-from liftscape.outcomes import LiftscapeError, Outcome, SiteError
+from liftscape.outcomes import LiftscapeError, SiteError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, copy_with
+from liftscape.sites import AFFINE, change_of_outputs, copy_with
 
-__all__ = ["Fold", "FoldRow", "fold"]
-
-
-@dataclass(frozen=True)
-class FoldRow(Outcome):
-    """What became of one activation.
-
-    Attributes:
-        activation: its name.
-        first: the affine map before it.
-        last: the affine map after it.
-        folded: whether it was removed.
-        neurons: its neurons.
-        linear: neurons that one affine piece holds on all samples.
-        dead: those among them on a piece with λ = 0.
-        reason: one sentence.
-        r2: of the map that took the layer's place by least squares; NaN for an exact fold.
-    """
-
-    activation: str
-    first: str
-    last: str
-    folded: bool
-    neurons: int
-    linear: int
-    dead: int
-    reason: str
-    r2: float = float("nan")
-
-
-@dataclass(frozen=True)
-class Fold(Outcome):
-    """A network with fewer layers and the same outputs on the data.
-
-    Attributes:
-        model: the folded network, new.
-        removed: names of the activations that left.
-        report: one row for each activation between two affine maps.
-        parameters_before: trainable parameters of the given network.
-        parameters_after: trainable parameters of the folded one.
-    """
-
-    model: nn.Module
-    removed: tuple[str, ...]
-    report: tuple[FoldRow, ...]
-    parameters_before: int
-    parameters_after: int
+__all__ = ["fold"]
 
 
 def fold(
@@ -94,6 +49,7 @@ def fold(
     pre-activation over a box of inputs show on which piece each neuron stays.
 
     Where activations are called as functions the folded network is a graph module, with the parameters' names kept.
+    An exact fold is compared with the network on all the data before it is returned, one more pass of both.
 
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
@@ -128,6 +84,8 @@ def fold(
         raise LiftscapeError(f"bounds must be 'linear' or 'interval', but {bounds!r} was given.")
     if (how == "proved") != (box is not None):
         raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
+    if box is not None and not (isinstance(box, (tuple, list)) and [type(end) for end in box] == [Tensor, Tensor]):
+        raise LiftscapeError(f"a box is two tensors (low, high) of one input, but {box!r} was given.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
@@ -156,10 +114,24 @@ def fold(
         held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
         linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
         folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held)
+        folded, rows = _checked(model, folded, rows, source)
     # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
     folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
     count = lambda network: sum(tensor.numel() for tensor in network.parameters() if tensor.requires_grad)
     return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
+
+
+def _checked(
+    model: nn.Module, folded: nn.Module, rows: tuple[FoldRow, ...], source: Any
+) -> tuple[nn.Module, tuple[FoldRow, ...]]:
+    """Take an exact fold back where outputs change: runs are read off one pass, and another batch may go elsewhere."""
+    if not any(row.folded for row in rows):
+        return folded, rows
+    changed = change_of_outputs(model, folded, source)
+    if changed is None:
+        return folded, rows
+    reason = f"{changed}, so what the network calls depends on them."
+    return copy_with(model, {}), tuple(replace(row, folded=False, reason=reason) if row.folded else row for row in rows)
 
 
 def _with_modules(

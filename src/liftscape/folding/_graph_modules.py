@@ -5,13 +5,11 @@ from typing import Any, final
 
 from torch import Tensor, fx, nn
 
-from liftscape.activations import as_module, kind_of
+from liftscape.activations import kind_of, module_of
+from liftscape.linearity import has_pieces
 from liftscape.outcomes import ActivationError
 
 __all__ = ["call_activations_as_modules", "graph_of"]
-
-# More often arithmetic than activations.
-_ARITHMETIC = {"abs", "clamp", "sin", "cos", "identity"}
 
 
 @final
@@ -69,11 +67,10 @@ def _module_for(node: fx.Node) -> nn.Module | None:
 
 
 def _module_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module | None:
-    """Return the module of a function with torch's usual parameters, None where there is none."""
+    """Return the module of an activation with these parameters, None where there is none."""
+    if not has_pieces(function):
+        return None
     try:
-        kind = kind_of(function, *args, **kwargs)
-        made = as_module(kind.name)
+        return module_of(kind_of(function, *args, **kwargs))
     except ActivationError:
         return None
-    same = kind.name not in _ARITHMETIC and kind_of(made).parameters == kind.parameters
-    return made if same and not any(True for _ in made.parameters()) else None

@@ -22,7 +22,7 @@ class Sameness(Outcome):
     Attributes:
         gap: max |f − g| / max |f|, the latter on the data.
         example: the input at which it was found.
-        start: the same at the best start, a sample of the data.
+        start: the same at the best start.
     """
 
     gap: float
@@ -41,8 +41,9 @@ def search_difference(
 ) -> Sameness:
     """Search the box of the data for the input at which two networks differ most.
 
-    x ← clip(x + η·(u − l)·sign ∇‖f₁(x) − f₂(x)‖²) from samples of the data, l and u their least and largest entries;
-    the step falls to zero. What is found is a lower bound of the largest difference, no proof that there is none.
+    x ← clip(x + η·(u − l)·sign ∇‖f₁(x) − f₂(x)‖²), l and u the least and largest entries of the data, from samples of
+    the data and as many points drawn uniformly, since samples may all lie where both agree; the step falls to zero.
+    What is found is a lower bound of the largest difference, no proof that there is none.
 
     Source: Madry et al. 2018 (arXiv 1706.06083), projected gradient ascent.
 
@@ -50,9 +51,9 @@ def search_difference(
         first: a network.
         second: another one.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches of tensors.
-        starts: samples that it starts from.
+        starts: samples that it starts from, and points beside them.
         steps: of each ascent.
-        generator: chooses the samples; seed 0 when None.
+        generator: chooses the samples and the points; seed 0 when None.
 
     Returns:
         The difference with its input.
@@ -69,9 +70,10 @@ def search_difference(
     if starts < 1 or steps < 1:
         raise LiftscapeError(f"starts and steps must be at least 1, but {starts} and {steps} were given.")
     low, high, scale, pool = _box(first, inputs, starts, generator)
-    x, reach = pool.clone(), high - low
+    reach = high - low
     # A kink of one network may hide the slope of the difference; a little noise does not stay on it.
     draws = torch.Generator().manual_seed(0) if generator is None else generator
+    x = torch.cat([pool, low + torch.rand((starts, *low.shape), generator=draws).to(low) * reach])
     best, example = -1.0, pool[0]
     start = float("nan")
     for step in range(steps + 1):

@@ -109,8 +109,8 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if not budget >= 0 or by not in {"loss", "accuracy"}:
-        raise LiftscapeError(f"budget must be at least 0 of 'loss' or 'accuracy', but {budget} of {by!r} was given.")
+    if not isinstance(budget, (int, float)) or not budget >= 0 or by not in {"loss", "accuracy"}:
+        raise LiftscapeError(f"budget must be at least 0 of 'loss' or 'accuracy', but {budget!r} of {by!r} was given.")
     wanted = [at] if isinstance(at, str) else at
     judge = risk if held_out is None else EmpiricalRisk(risk.model, risk.loss, held_out)
     start = _value(judge, by)

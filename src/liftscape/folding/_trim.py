@@ -12,7 +12,7 @@ from liftscape.folding._operations import operations
 from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
+from liftscape.sites import change_of_outputs, copy_with
 
 __all__ = ["Trim", "TrimRow", "trim"]
 
@@ -27,7 +27,7 @@ class TrimRow(Outcome):
         removed: dead ones that left.
         affine: further ones that one alive piece holds on all samples.
         beside: affine ones that left into a map beside the layer.
-        reason: why they left or stayed, one sentence; "" where there are none or no path was asked for.
+        reason: why affine ones left or stayed, or all stayed, one sentence; "" where there is nothing to say.
     """
 
     activation: str
@@ -95,7 +95,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
     leaves = lambda own: bool((own.slope == 0).any()) or (affine_path and bool((own.piece >= 0).any()))
     if any(run.is_call and leaves(occupancies[run.activation]) for run in runs):
         network, found = foldable(model, source)
-        runs = [run for run in found if run.refusal is None]
+        runs = [run for run in found if run.activation in occupancies]
     trimmed, rows = copy_with(network, {}), []
     for run in runs:
         own = occupancies[run.activation]
@@ -109,6 +109,11 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
         rows = [
             replace(row, beside=choices[row.activation].left, reason=choices[row.activation].reason) for row in rows
         ]
+    if any(row.removed or row.beside for row in rows):
+        changed = change_of_outputs(model, trimmed, source)
+        if changed is not None:
+            reason = f"{changed}, so what the network calls depends on them."
+            trimmed, rows = copy_with(model, {}), [replace(row, removed=0, beside=0, reason=reason) for row in rows]
     count = lambda network: sum(parameter.numel() for parameter in network.parameters())
     sizes = count(model), count(trimmed)
     return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source))

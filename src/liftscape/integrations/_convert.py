@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 
 from liftscape.integrations._packages import import_extra
 from liftscape.outcomes import ModelError
-from liftscape.risk import named_tensors
+from liftscape.risk import arguments_of, named_tensors
 
 __all__ = ["call", "convert"]
 
@@ -35,7 +35,7 @@ def call(model: nn.Module, inputs: Any) -> list[Tensor]:
     Returns:
         The tensors, in their order.
     """
-    args, kwargs = _arguments(inputs)
+    args, kwargs = arguments_of(inputs)
     return list(named_tensors(model(*args, **kwargs)).values())
 
 
@@ -55,7 +55,7 @@ def convert(network: nn.Module, inputs: Any, name: str) -> Any:
     """
     passes = import_extra("onnx_ir.passes.common", "onnx", "an ONNX file")
     example = tree_map_only(Tensor, _few, inputs)
-    args, kwargs = _arguments(example)
+    args, kwargs = arguments_of(example)
     free = torch.export.Dim("batch")
     shapes = tree_map(lambda leaf: {0: free} if isinstance(leaf, Tensor) else None, kwargs or args)
     try:
@@ -79,13 +79,6 @@ def convert(network: nn.Module, inputs: Any, name: str) -> Any:
             return program.model_proto
     except Exception as error:
         raise ModelError(f"{name} cannot be exported: {_reason(error)}.") from error
-
-
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return positional and keyword arguments."""
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
 
 
 def _few(leaf: Tensor) -> Tensor:

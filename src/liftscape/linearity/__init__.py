@@ -7,6 +7,7 @@ from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
 from liftscape.linearity._occupancy import (
     Occupancy,
     activation_modules,
+    has_pieces,
     occupancy_between,
     piece_occupancy,
     watching_pieces,
@@ -30,6 +31,7 @@ __all__ = [
     "fit_runs",
     "foldable",
     "has_no_padding",
+    "has_pieces",
     "identity_like",
     "in_fewer_groups",
     "layer_linearity",

@@ -12,6 +12,14 @@ from liftscape.sites import AFFINE, Event, Trace, trace_first
 
 __all__ = ["Run", "find_runs"]
 
+# What gives a tensor another shape or place, or works entry by entry: no obstacle, though no activation either.
+_VIEWS = "flatten unflatten reshape view transpose permute movedim squeeze unsqueeze expand chunk split unbind getitem"
+_ENTRYWISE = "add radd iadd sub rsub isub mul rmul imul div truediv rtruediv itruediv pow rpow neg exp log sqrt square"
+_OTHERS = (
+    "contiguous clone detach to float double abs absolute sign clamp clip clamp_min clamp_max sin cos erf identity"
+)
+_HARMLESS = frozenset(f"{_VIEWS} {_ENTRYWISE} {_OTHERS}".split())
+
 
 @dataclass(frozen=True)
 class Run:
@@ -59,7 +67,7 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
     runs = []
     for position, event in enumerate(trace.events):
         known = _is_activation(event, activations)
-        if not known and (not event.is_module or isinstance(event.function, (*AFFINE, _BatchNorm))):
+        if not known and not _may_stand_between(event):
             continue
         before, norm = _maker_before(trace, event, position), None
         if before is not None and isinstance(before.function, _BatchNorm):
@@ -88,6 +96,13 @@ def _is_activation(event: Event, modules: dict[str, nn.Module]) -> bool:
     if event.is_module:
         return event.function is modules.get(event.name)
     return has_pieces(event.function)
+
+
+def _may_stand_between(event: Event) -> bool:
+    """Tell what is no activation but makes one tensor of one, and mixes entries by it."""
+    if event.is_module:
+        return not isinstance(event.function, (*AFFINE, _BatchNorm))
+    return len(set(event.reads)) == len(event.makes) == 1 and event.name.strip("_") not in _HARMLESS
 
 
 def _next(trace: Trace, event: Event, position: int) -> Event | None:

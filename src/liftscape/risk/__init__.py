@@ -2,6 +2,7 @@
 
 from liftscape.risk._batches import Batch, Batches, as_batches
 from liftscape.risk._call import (
+    arguments_of,
     call_model,
     check_batch_statistics,
     check_deterministic,
@@ -29,6 +30,7 @@ __all__ = [
     "Plan",
     "Point",
     "SymmetricOperator",
+    "arguments_of",
     "as_batches",
     "as_operator",
     "call_model",

@@ -106,6 +106,8 @@ def _check_batch(batch: Batch, index: int) -> int:
                 f"inputs and targets must have equal length, but batch {index} has inputs of shape "
                 f"{tuple(leaves[0].shape)} and {name} of shape {tuple(tensor.shape)}."
             )
+        if tensor.is_meta:
+            raise DataError(f"{name} of batch {index} are on the meta device, where they hold no numbers.")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
             raise DataError(

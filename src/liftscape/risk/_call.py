@@ -18,6 +18,7 @@ from liftscape.risk._outputs import map_tensors, named_tensors
 from liftscape.risk._parameters import trainable_parameters
 
 __all__ = [
+    "arguments_of",
     "call_model",
     "check_batch_statistics",
     "check_deterministic",
@@ -46,10 +47,7 @@ def call_model(
     """
     # A model that differentiates with respect to its input marks it so, which must not reach the caller's data.
     inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
-    if isinstance(inputs, Mapping):
-        args, kwargs = (), dict(inputs)
-    else:
-        args, kwargs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
+    args, kwargs = arguments_of(inputs)
     own = dict(model.named_buffers()) if buffers is None else buffers
     state = {**params, **{name: buffer.clone() for name, buffer in own.items()}}
     with twice_differentiable(model), _kept_attributes(model):
@@ -58,6 +56,24 @@ def call_model(
         with torch.enable_grad():
             output = functional_call(model, {name: tensor.detach() for name, tensor in state.items()}, args, kwargs)
         return map_tensors(Tensor.detach, output)
+
+
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments with which a model is called.
+
+    Args:
+        inputs: one positional input, a tuple or list of positional inputs, or a mapping of keyword inputs.
+
+    Returns:
+        Positional and keyword arguments.
+
+    Example:
+        >>> arguments_of({"x": 1}), arguments_of((1, 2)), arguments_of(1)
+        (((), {'x': 1}), ((1, 2), {}), ((1,), {}))
+    """
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
 
 
 def copy_model(model: nn.Module, share: bool = False) -> nn.Module:

@@ -14,7 +14,14 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.outcomes import ModelError
-from liftscape.risk import call_model, copy_model, named_tensors, trainable_parameters, twice_differentiable
+from liftscape.risk import (
+    arguments_of,
+    call_model,
+    copy_model,
+    named_tensors,
+    trainable_parameters,
+    twice_differentiable,
+)
 from liftscape.sites._graph_builder import GraphBuilder, MakeModule
 
 __all__ = ["as_graph"]
@@ -43,7 +50,7 @@ def as_graph(model: nn.Module, inputs: Any, make_module: MakeModule) -> fx.Graph
     for axes in (None, 1):
         try:
             program = _exported(copied, batch, axes)
-            graph = GraphBuilder(copied, program, make_module).build(*_arguments(batch))
+            graph = GraphBuilder(copied, program, make_module).build(*arguments_of(batch))
             _compare(model, graph, batch)
         except Exception as error:  # What torch.export raises is of many kinds, none of them public.
             reasons.append(" ".join(str(error).split()).partition(". ")[0][:200])
@@ -63,16 +70,9 @@ def _several(inputs: Any) -> Any:
     return inputs
 
 
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return positional and keyword arguments, as a model is called with them."""
-    if isinstance(inputs, dict):
-        return (), inputs
-    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
-
-
 def _exported(model: nn.Module, inputs: Any, axes: int | None) -> ExportedProgram:
     """Export with so many leading axes free, all of them when None."""
-    args, kwargs = _arguments(inputs)
+    args, kwargs = arguments_of(inputs)
     free = lambda leaf: {axis: Dim.AUTO for axis, size in enumerate(leaf.shape[:axes]) if size > 1}
     shapes = tree_map_only(Tensor, free, (*args, *kwargs.values()))
     names = list(inspect.signature(model.forward).parameters)

@@ -9,11 +9,13 @@ from liftscape.outcomes import LiftscapeError
 from liftscape.risk import call_model, output_tensor, trainable_parameters
 from liftscape.sites._features import iterate_inputs
 
-__all__ = ["output_gap", "outputs_of"]
+__all__ = ["change_of_outputs", "output_gap", "outputs_of"]
 
 
 def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float, float]:
-    """Return max |f₁ − f₂| and max |f₁| over data.
+    """Return max |f₁ − f₂| and max |f₁| over data, NaN where an output is not a number.
+
+    Where a network draws random numbers both draw the same.
 
     Args:
         first: a network.
@@ -30,15 +32,41 @@ def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float,
         >>> output_gap(nn.Identity(), nn.ReLU(), torch.tensor([[-1.0], [3.0]]))
         (1.0, 3.0)
     """
-    gap = largest = 0.0
-    seen = False
+    pairs: list[list[float]] = []
     for batch in iterate_inputs(inputs):
-        ours, theirs = (outputs_of(network, batch) for network in (first, second))
-        gap = max(gap, float((ours - theirs).abs().max()))
-        largest, seen = max(largest, float(ours.abs().max())), True
-    if not seen:
+        ours, theirs = (_drawn_alike(network, batch) for network in (first, second))
+        pairs.append([float((ours - theirs).abs().max()), float(ours.abs().max())])
+    if not pairs:
         raise LiftscapeError("a comparison of outputs needs inputs, but the given data hold no batch; give some.")
+    # Python's max would pass over what is not a number.
+    gap, largest = torch.tensor(pairs, dtype=torch.float64).amax(dim=0).tolist()
     return gap, largest
+
+
+def change_of_outputs(first: nn.Module, second: nn.Module, inputs: Any) -> str | None:
+    """Say by how much two networks differ on data that should be the same there but for rounding.
+
+    Args:
+        first: a network.
+        second: another one.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
+
+    Returns:
+        Half a sentence, None where the gap is at most √eps of the largest output.
+    """
+    gap, scale = output_gap(first, second, inputs)
+    # Rounding is far below it, and what another path through the network changes far above.
+    if gap <= torch.finfo(next(first.parameters()).dtype).eps ** 0.5 * scale:
+        return None
+    return f"outputs on the data, as large as {scale:.1e}, would change by {gap:.1e}"
+
+
+def _drawn_alike(network: nn.Module, batch: Any) -> Tensor:
+    """Return a network's outputs with the same random numbers each time, which are given back to the caller."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        return outputs_of(network, batch)
 
 
 def outputs_of(network: nn.Module, batch: Any, grad: bool = False) -> Tensor:

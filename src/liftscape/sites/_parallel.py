@@ -19,7 +19,8 @@ class Parallel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of what the branches make of x."""
-        first, *others = self.children()
+        # All of them: children would leave out a module that stands in two places.
+        first, *others = (branch for branch in self._modules.values() if branch is not None)
         total = first(x)
         for branch in others:
             total = total + branch(x)

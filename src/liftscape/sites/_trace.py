@@ -154,7 +154,7 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
     try:
         with _leaf_hooks(model, recorder), recorder:
             output = call_model(model, params, inputs)
-    except (RuntimeError, TypeError, IndexError) as error:
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
         given = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
         detail = " ".join(str(error).split()).rstrip(".")
         raise ModelError(

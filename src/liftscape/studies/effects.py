@@ -3,24 +3,24 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
-from scipy.stats import t
+from scipy.stats import binom, t
 
 from liftscape.studies.findings import Verdict
 
-__all__ = ["Effect", "as_number", "effect_of", "steps_to", "verdict_of"]
+__all__ = ["Effect", "as_number", "effect_of", "median_of", "steps_to", "verdict_of"]
 
 _COVERED = 0.95
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean of one number over independent runs.
+    """The mean, or the median, of one number over independent runs.
 
     Attributes:
-        mean: of the runs; NaN without any.
-        low: lower end of its interval by Student's t; −∞ for a single run.
+        mean: of the runs, or their median; NaN without any.
+        low: lower end of its interval; −∞ for a single run.
         high: upper end.
         count: runs.
     """
@@ -76,6 +76,27 @@ def effect_of(values: Sequence[float]) -> Effect:
     reach = float(t.ppf((1 + _COVERED) / 2, len(kept) - 1)) * stdev(kept) / len(kept) ** 0.5
     mean = fmean(kept)
     return Effect(mean, mean - reach, mean + reach, len(kept))
+
+
+def median_of(values: Sequence[float]) -> Effect:
+    """Return the median over runs with the interval of order statistics that covers it with at least 95 %.
+
+    Args:
+        values: one for each run; infinite ones count as such.
+
+    Returns:
+        The effect; its interval is the whole line where six runs are not there.
+
+    Example:
+        >>> found = median_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
+        >>> found.mean, found.low, found.high
+        (5.5, 2.0, 9.0)
+    """
+    ordered, n = sorted(values), len(values)
+    out = int(binom.ppf((1 - _COVERED) / 2, n, 0.5)) if n else 0
+    whole = n == 0 or 2 * binom.cdf(out - 1, n, 0.5) > 1 - _COVERED or out == 0
+    low, high = (-inf, inf) if whole else (ordered[out - 1], ordered[n - out])
+    return Effect(median(ordered) if n else nan, low, high, n)
 
 
 def as_number(value: "float | int | str | None") -> float:

@@ -6,13 +6,11 @@ from math import isfinite, log2
 from statistics import median
 from typing import Any
 
-from scipy.stats import binom
-
-from liftscape.studies.effects import Effect, as_number, steps_to, verdict_of
+from liftscape.studies.effects import Effect, as_number, median_of, steps_to, verdict_of
 from liftscape.studies.escape_growth_settings import Settings
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 
-__all__ = ["ARMS", "median_of", "summarise"]
+__all__ = ["ARMS", "summarise"]
 
 # Arm: what is done at the plateau. All but the last have the same final size.
 ARMS = {
@@ -24,7 +22,6 @@ ARMS = {
     "shallow": "no growth",
 }
 _SOURCE = "derived (theory 7)"
-_COVERED = 0.95
 # Losses within this share of each other are called equal.
 _SAME = 0.05
 # As the legends of charts have room for.
@@ -32,27 +29,6 @@ _SHORT = dict(
     zip(ARMS, ("escape", "exact lift", "lift with noise", "random layer", "from scratch", "no growth"), strict=True)
 )
 Row = Mapping[str, Any]
-
-
-def median_of(values: Sequence[float]) -> Effect:
-    """Return the median over runs with the interval of order statistics that covers it with at least 95 %.
-
-    Args:
-        values: one for each run; infinite ones count as such.
-
-    Returns:
-        The effect; its interval is the whole line where six runs are not there.
-
-    Example:
-        >>> found = median_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
-        >>> found.mean, found.low, found.high
-        (5.5, 2.0, 9.0)
-    """
-    ordered, n = sorted(values), len(values)
-    out = int(binom.ppf((1 - _COVERED) / 2, n, 0.5)) if n else 0
-    whole = n == 0 or 2 * binom.cdf(out - 1, n, 0.5) > 1 - _COVERED or out == 0
-    low, high = (-float("inf"), float("inf")) if whole else (ordered[out - 1], ordered[n - out])
-    return Effect(median(ordered) if n else float("nan"), low, high, n)
 
 
 def summarise(config: Settings, size: str, rows: Mapping[str, Row]) -> Findings:

@@ -1,7 +1,7 @@
 """Growth at plateaus: train, see that the loss stands, escape by a new layer, go on with the optimizer's state."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, final
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from liftscape.escaping import Escape, escape
 from liftscape.outcomes import LiftscapeError, NotStuckError, Outcome
-from liftscape.risk import Batch, EmpiricalRisk
+from liftscape.risk import Batch, EmpiricalRisk, arguments_of
 from liftscape.training._carry import carry_over
 
 __all__ = ["Growth", "GrowthSchedule"]
@@ -153,7 +153,8 @@ class GrowthSchedule:
         for _ in range(steps):
             inputs, targets = next(batches)
             optimizer.zero_grad()
-            loss = self.risk.loss(_called(model, inputs), targets)
+            args, kwargs = arguments_of(inputs)
+            loss = self.risk.loss(model(*args, **kwargs), targets)
             loss.backward()
             optimizer.step()
             model, optimizer = self.step(model, optimizer, float(loss.detach()))
@@ -182,10 +183,3 @@ class GrowthSchedule:
         """Yield the batches again and again."""
         while True:
             yield from self.risk.batches
-
-
-def _called(model: nn.Module, inputs: Any) -> Any:
-    """Call a network on inputs as the risk does."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)

@@ -1,0 +1,55 @@
+"""What a fold returns: the network, and what became of each activation."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from liftscape.outcomes import Outcome
+
+__all__ = ["Fold", "FoldRow"]
+
+
+@dataclass(frozen=True)
+class FoldRow(Outcome):
+    """What became of one activation.
+
+    Attributes:
+        activation: its name.
+        first: the affine map before it.
+        last: the affine map after it.
+        folded: whether it was removed.
+        neurons: its neurons.
+        linear: neurons that one affine piece holds on all samples.
+        dead: those among them on a piece with λ = 0.
+        reason: one sentence.
+        r2: of the map that took the layer's place by least squares; NaN for an exact fold.
+    """
+
+    activation: str
+    first: str
+    last: str
+    folded: bool
+    neurons: int
+    linear: int
+    dead: int
+    reason: str
+    r2: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Fold(Outcome):
+    """A network with fewer layers and the same outputs on the data.
+
+    Attributes:
+        model: the folded network, new.
+        removed: names of the activations that left.
+        report: one row for each activation between two affine maps.
+        parameters_before: trainable parameters of the given network.
+        parameters_after: trainable parameters of the folded one.
+    """
+
+    model: nn.Module
+    removed: tuple[str, ...]
+    report: tuple[FoldRow, ...]
+    parameters_before: int
+    parameters_after: int
