@@ -1,5 +1,6 @@
 """Descents of higher order: polynomials whose order is known, the toy of arXiv 2505.13582, and minima without one."""
 
+import itertools
 from collections.abc import Callable
 from math import sqrt
 
@@ -226,7 +227,7 @@ def test_a_third_affine_layer_at_zero_makes_a_strict_saddle_one_of_third_order(s
     data = (x - x.mean(dim=0), y - y.mean(dim=0))
     found = []
     for widths in ((3, 2, 2), (3, 2, 2, 2)):
-        maps = [torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        maps = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         model = torch.nn.Sequential(*maps).to(torch.float64)
         for parameter in model.parameters():
             torch.nn.init.zeros_(parameter)
