@@ -81,12 +81,12 @@ class Basis:
             Y (b, m) and R (b, r), float64 on the CPU, with block = Y rows + R new rows.
         """
         before, amount = self.count, len(block)
-        self._storage[before : before + amount] = block
         rest = self._storage[before : before + amount]
         coefficients = torch.zeros(amount, before, dtype=torch.float64)
+        norms = self._store(block, rest)
         if near:
-            self._subtract(rest, before - near, before, coefficients[:, before - near :])
-        norms = self._project(rest, before, coefficients)[1]
+            norms = self._subtract(rest, before - near, before, coefficients[:, before - near :])
+        norms = self._project(rest, before, coefficients, norms)
         own = torch.zeros(amount, amount, dtype=torch.float64)
         floor = 20 * torch.finfo(rest.dtype).eps * max(scale, torch.finfo(torch.float32).tiny)
         for index in range(amount):
@@ -94,9 +94,9 @@ class Basis:
             left = norms[index]
             if self.count > before:
                 mixed = torch.zeros(1, self.count, dtype=torch.float64)
-                after = self._subtract(row, before, self.count, mixed[:, before:])[1]
+                after = self._subtract(row, before, self.count, mixed[:, before:])
                 if float(after) < _KEPT * float(left):
-                    after = self._project(row, self.count, mixed)[1]
+                    after = self._project(row, self.count, mixed, after)
                 coefficients[index] += mixed[0, :before]
                 own[index, : self.count - before] = mixed[0, before:]
                 left = after.reshape(())
@@ -158,38 +158,40 @@ class Basis:
             gram += part @ part.T
         return float(torch.linalg.matrix_norm(gram - torch.eye(self.count).to(gram))) if self.count else 0.0
 
-    def _project(self, block: Tensor, stop: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the first rows out of a block in place, again where a pass cancels; return its norms around the last."""
-        before, after = self._subtract(block, 0, stop, coefficients)
-        for _ in range(_PASSES - 1 if stop else 0):
-            if bool((after >= _KEPT * before).all()):
+    def _project(self, block: Tensor, stop: int, coefficients: Tensor, norms: Tensor) -> Tensor:
+        """Take the first rows out of a block in place, again where a pass cancels; return its norms afterwards."""
+        for _ in range(_PASSES if stop else 0):
+            before, norms = norms, self._subtract(block, 0, stop, coefficients)
+            if bool((norms >= _KEPT * before).all()):
                 break
-            before, after = self._subtract(block, 0, stop, coefficients)
-        return before, after
+        return norms
 
-    def _subtract(self, block: Tensor, start: int, stop: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Take rows start to stop out of a block in place, add the coefficients; return its norms before and after."""
-        # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding. Norms are taken of chunks
-        # that are in the cache already.
+    def _subtract(self, block: Tensor, start: int, stop: int, coefficients: Tensor) -> Tensor:
+        """Take rows start to stop out of a block in place, add the coefficients; return its norms afterwards."""
+        # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding.
         chunks = self._chunks(0)
-        if stop == start:
-            norms = torch.stack([_squares(block[:, columns]) for columns in chunks]).sum(dim=0).sqrt().cpu()
-            return norms, norms
         found = torch.zeros(len(block), stop - start, dtype=torch.float64, device=block.device)
-        before, after = [], []
         for columns in chunks:
             found += _outer(self._storage[start:stop, columns], block[:, columns])
-            before.append(_squares(block[:, columns]))
         coefficients += found.cpu()
         weights = found.to(block.dtype)
+        squares: list[Tensor] = []
         for columns in chunks:
             part = self._storage[start:stop, columns]
             if len(block) == 1:
                 block[0, columns].addmv_(part.T, weights[0], alpha=-1)
             else:
                 block[:, columns].addmm_(weights, part, alpha=-1)
-            after.append(_squares(block[:, columns]))
-        return torch.stack(before).sum(dim=0).sqrt().cpu(), torch.stack(after).sum(dim=0).sqrt().cpu()
+            squares.append(_squares(block[:, columns]))
+        return _norms(squares)
+
+    def _store(self, block: Tensor, rest: Tensor) -> Tensor:
+        """Copy a block into free rows; return its norms."""
+        squares: list[Tensor] = []
+        for columns in self._chunks(0):
+            rest[:, columns] = block[:, columns]
+            squares.append(_squares(rest[:, columns]))
+        return _norms(squares)
 
     def _chunks(self, rows: int) -> list[slice]:
         """Return slices of the columns: all of them on a GPU unless a copy of `rows` rows would be needed."""
@@ -207,3 +209,8 @@ def _outer(rows: Tensor, block: Tensor) -> Tensor:
 def _squares(block: Tensor) -> Tensor:
     """Return the rows' squared norms in float64."""
     return torch.linalg.vector_norm(block, dim=1).to(torch.float64).square()
+
+
+def _norms(squares: list[Tensor]) -> Tensor:
+    """Return the rows' norms from the squares of their chunks, which were taken while these were in the cache."""
+    return torch.stack(squares).sum(dim=0).sqrt().cpu()

@@ -93,7 +93,7 @@ class _Search:
 
     def run(self) -> Extremes:
         """Extend, restart and sweep until each end is verified or the products are spent."""
-        next_look, found = 0, ritz(self.krylov)
+        next_look, found = self.k * len(self.ends), ritz(self.krylov)
         while True:
             n = self.krylov.processed
             if n >= next_look or not self.krylov.pending:

@@ -1,6 +1,7 @@
 """Block Lanczos with full reorthogonalisation as one decomposition that can be extended, cut and rotated."""
 
 from dataclasses import dataclass, field
+from math import hypot
 from typing import final
 
 import torch
@@ -102,7 +103,7 @@ def extend(krylov: Krylov, work: Work, chosen: list[int]) -> None:
     symmetric = (Y[:, n : n + b] + Y[:, n : n + b].T) / 2
     lost = torch.cat([Y[:, :n] - krylov.C[:b], Y[:, n : n + b] - symmetric], dim=1)
     dropped = (b - R.shape[1]) ** 0.5 * 20 * torch.finfo(products.dtype).eps * scale
-    krylov.rounding = float(torch.tensor([krylov.rounding, torch.linalg.matrix_norm(lost), dropped]).norm())
+    krylov.rounding = hypot(krylov.rounding, float(torch.linalg.matrix_norm(lost)), dropped)
     krylov.T = torch.cat([torch.cat([krylov.T, krylov.C[:b].T], 1), torch.cat([krylov.C[:b], symmetric], 1)])
     kept = torch.cat([krylov.C[b:], Y[:, n + b :].T], dim=1)
     fresh = torch.cat([torch.zeros(R.shape[1], n, dtype=torch.float64), R.T], dim=1)

@@ -204,6 +204,14 @@ class _Total:
 
     def add(self, index: int | slice, parts: Sequence[Tensor | None]) -> None:
         """Add the product by leaf to the rows at an index."""
+        if self._rows is None and self.count == 1:
+            self._rows = torch.cat([_filled(part, leaf) for part, leaf in zip(parts, self.leaves, strict=True)])[None]
+            return
         for target, part in zip(_cut(self.rows[index], self.leaves), parts, strict=True):
             if part is not None:
                 target.add_(part.reshape(target.shape))
+
+
+def _filled(part: Tensor | None, leaf: Tensor) -> Tensor:
+    """Return a leaf's part of a product as a vector, zero where there is none."""
+    return torch.zeros_like(leaf).reshape(-1) if part is None else part.reshape(-1)
