@@ -6,10 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-import liftscape as ls
 from benchmarks.peers.base import Peer
 from benchmarks.work import Work
+from liftscape.curvature import eigenpairs, slice_2d, spectral_density, trace
 from liftscape.curvature._eigenpairs import rows_within
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Adapter"]
 
@@ -27,7 +28,7 @@ class Adapter(Peer):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        self.risk = ls.EmpiricalRisk(work.model, "cross_entropy", (work.inputs, work.targets))
+        self.risk = EmpiricalRisk(work.model, "cross_entropy", (work.inputs, work.targets))
         self.operator = self.risk.hessian()
         self.operator.prepare()
 
@@ -45,20 +46,20 @@ class Adapter(Peer):
 
     def _extreme(self, k: int, which: Literal["smallest", "largest"], tolerance: float) -> Tensor:
         """Return the eigenvalues, and note what their vectors took."""
-        found = ls.curvature.eigenpairs(self.operator, k, which, tolerance=tolerance, chance=self.chance)
+        found = eigenpairs(self.operator, k, which, tolerance=tolerance, chance=self.chance)
         row = self.operator.size * self.operator.dtype.itemsize
         self.stored = (min(rows_within(self.operator, k, None), found.products) + k) * row
         return found.values
 
     def trace(self, probes: int) -> float:
         """Return Hutchinson's estimate."""
-        return ls.curvature.trace(self.operator, probes=probes).value
+        return trace(self.operator, probes=probes).value
 
     def density(self, steps: int) -> float:
         """Return the mean of the density."""
-        found = ls.curvature.spectral_density(self.operator, steps=steps, probes=1)
+        found = spectral_density(self.operator, steps=steps, probes=1)
         return float((found.nodes * found.weights).sum() / found.weights.sum())
 
     def surface(self, first: Tensor, second: Tensor, points: int) -> Tensor:
         """Return the values of a slice."""
-        return torch.as_tensor(ls.curvature.slice_2d(self.risk, first, second, radius=1.0, points=points).values)
+        return torch.as_tensor(slice_2d(self.risk, first, second, radius=1.0, points=points).values)

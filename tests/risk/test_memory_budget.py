@@ -126,7 +126,7 @@ def test_the_graph_goes_with_the_operator() -> None:
         _ = H @ v
         assert H._kept is None, "one product needs no graph afterwards"
         _ = H @ v
-        held = [weakref.ref(tensor) for tensor in H._kept[0].parts]
+        held = [weakref.ref(H._kept[0])]
         held += [weakref.ref(tensor) for tensor in H._leaves]
         assert all(ref() is not None for ref in held)
         del H
@@ -205,3 +205,16 @@ def test_chosen_parameters_give_a_block_of_the_whole(only: Any, names: list[str]
 def test_names_that_choose_nothing(only: Any, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
         risk_of(make()).hessian(only=only)
+
+
+def test_kept_graphs_hold_the_gradient_only_once_it_was_asked_for() -> None:
+    """A gradient is M entries for each batch, which products do not need."""
+    risk = risk_of(make())
+    H, v = risk.hessian(), vector(risk.size)
+    products = (H @ v, H @ v)
+    assert [graph._gradient for graph in H._kept] == [None] * len(H._kept)
+    value, gradient = H.value_and_gradient()
+    torch.testing.assert_close(value, risk.value(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(gradient, risk.gradient(), rtol=1e-12, atol=1e-15)
+    assert torch.equal(H.value_and_gradient()[1], gradient)
+    assert torch.equal(H @ v, products[1])

@@ -9,6 +9,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from liftscape.outcomes import ModelError
 from liftscape.risk._graph_operator import GraphOperator, Plan, explained
@@ -73,37 +74,35 @@ def backward_rows(outputs: Tensor, leaves: list[Tensor], rows: Tensor) -> Tensor
 class GradientGraph:
     """The graph of a gradient: run backwards from v it gives ∇²term · v, the Hessian being symmetric.
 
+    Products need the graph's edges alone, so the gradient itself, M entries for each term, is held only when asked for.
+
     Args:
         term: a scalar with its graph.
         leaves: the tensors to differentiate with respect to.
+        whole: whether the gradient is held as well.
     """
 
-    def __init__(self, term: Tensor, leaves: Sequence[Tensor]) -> None:
+    def __init__(self, term: Tensor, leaves: Sequence[Tensor], whole: bool = False) -> None:
         self._leaves = leaves
         parts: Sequence[Tensor | None] = [None] * len(leaves)
         if term.requires_grad:
             parts = torch.autograd.grad(term, leaves, create_graph=True, allow_unused=True)
         # By leaf rather than as one vector, which would be a copy forth and another one back.
-        self._parts = {index: part for index, part in enumerate(parts) if part is not None and part.requires_grad}
-        self.value = term.detach()
-        self._constant = {
-            index: part for index, part in enumerate(parts) if part is not None and not part.requires_grad
+        self._edges = {
+            index: get_gradient_edge(part) for index, part in enumerate(parts) if part is not None and part.requires_grad
         }
+        self.value = term.detach()
+        self._gradient = [None if part is None else part.detach() for part in parts] if whole else None
 
     def gradient(self) -> Float[Tensor, " M"]:
-        """Return ∇term as one vector.
+        """Return ∇term as one vector, of a graph that is whole.
 
         Returns:
             The vector (M,), without its graph.
         """
-        known = self._parts | self._constant
-        rows = [known[index] if index in known else torch.zeros_like(leaf) for index, leaf in enumerate(self._leaves)]
-        return torch.cat([row.detach().reshape(-1) for row in rows])
-
-    @property
-    def parts(self) -> list[Tensor]:
-        """The parts of the gradient that depend on the leaves."""
-        return list(self._parts.values())
+        assert self._gradient is not None
+        rows = zip(self._gradient, self._leaves, strict=True)
+        return torch.cat([(torch.zeros_like(leaf) if row is None else row).reshape(-1) for row, leaf in rows])
 
     def multiply(self, rows: Sequence[Tensor], batched: bool, retain: bool) -> Sequence[Tensor | None]:
         """Return ∇²term · v by leaf.
@@ -116,11 +115,11 @@ class GradientGraph:
         Returns:
             The product by leaf; None for zero.
         """
-        if not self._parts:
+        if not self._edges:
             return [None] * len(self._leaves)
-        vectors = [rows[index] for index in self._parts]
+        vectors = [rows[index] for index in self._edges]
         return torch.autograd.grad(
-            self.parts,
+            list(self._edges.values()),
             self._leaves,
             vectors,
             retain_graph=retain,
@@ -153,6 +152,7 @@ class Hessian(GraphOperator):
         }
         super().__init__(self._params, Plan() if plan is None else plan, explain)
         self._terms = terms
+        self._whole = False
 
     def graphs(self) -> Iterator[GradientGraph]:
         """Yield the graphs of the terms' gradients.
@@ -162,7 +162,7 @@ class Hessian(GraphOperator):
         """
         leaves = list(self._params.values())
         for term in self._terms(self._params):
-            pending = [GradientGraph(term, leaves)]
+            pending = [GradientGraph(term, leaves, self._whole)]
             # What this frame holds would stay in memory while the next graph is built.
             del term
             yield pending.pop()
@@ -174,6 +174,8 @@ class Hessian(GraphOperator):
             A scalar and a vector (M,).
         """
         self.prepare()
+        if not self._whole:
+            self._whole, self._kept = True, None
         value = torch.zeros((), dtype=self.dtype, device=self.device)
         gradient = torch.zeros(self.size, dtype=self.dtype, device=self.device)
         with explained(self._explain), torch.enable_grad():

@@ -20,7 +20,7 @@ from liftscape.risk._point import Point, is_mean_over_samples, slice_batch
 __all__ = ["GraphCost", "measure_cost", "plan_products"]
 
 _DEFAULT_BUDGET = 2 * 2**30
-# The product and the gradient that is run backwards.
+# The product by leaf, and as one vector.
 _VECTORS = 2
 # Two numbers of samples tell a constant part from one that grows with each sample.
 _FEW, _MORE = 2, 4
