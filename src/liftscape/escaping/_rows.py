@@ -7,8 +7,8 @@ from typing import Any, final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
+from liftscape.linearity import rows_read, rows_written
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, Affine, hearing_pairs, run_batches
 
@@ -18,7 +18,6 @@ __all__ = [
     "collect_rows",
     "extremes",
     "line_derivatives",
-    "rows_read",
     "stream_gradients",
     "value_along",
 ]
@@ -53,35 +52,6 @@ class Rows:
         if len(self.h) > self._limit:
             kept = self._keys.topk(self._limit, largest=False).indices.sort().values
             self.h, self.g, self._keys = self.h[kept], self.g[kept], self._keys[kept]
-
-
-def rows_read(map_: Affine, h: Tensor) -> Float[Tensor, "rows m"]:
-    """Return what a map reads for each row that it writes: features, or patches of them, in float64.
-
-    Args:
-        map_: a Linear, or a convolution without groups of any geometry.
-        h: its input.
-
-    Returns:
-        The rows, in the order of those written.
-    """
-    h = h.double()
-    if isinstance(map_, nn.Linear):
-        return h.reshape(-1, h.shape[-1])
-    h = h if h.ndim == len(map_.kernel_size) + 2 else h[None]
-    mode = "constant" if map_.padding_mode == "zeros" else map_.padding_mode
-    h = functional.pad(h, map_._reversed_padding_repeated_twice, mode=mode)
-    ones = (1,) * (2 - len(map_.kernel_size))
-    h = h.reshape(*h.shape[:2], *ones, *h.shape[2:])
-    kernel, dilation, stride = ((*ones, *value) for value in (map_.kernel_size, map_.dilation, map_.stride))
-    patches = functional.unfold(h, kernel, dilation=dilation, stride=stride)
-    return patches.transpose(1, 2).reshape(-1, patches.shape[1])
-
-
-def _written(map_: Affine, z: Tensor) -> Float[Tensor, "rows D"]:
-    """Return what a map writes as rows in float64."""
-    z = z if isinstance(map_, nn.Linear) else z.movedim(-1 - len(map_.kernel_size), -1)
-    return z.detach().double().reshape(-1, z.shape[-1])
 
 
 def _shaped(map_: Affine, rows: Tensor, z: Tensor) -> Tensor:
@@ -119,7 +89,7 @@ def stream_gradients(
             # What the map has read may be overwritten in place before the gradient is there.
             h = rows_read(map_, args[0]).detach().clone()
             probe = torch.zeros_like(z, requires_grad=True)
-            heard.append((name, h, _written(map_, z), probe))
+            heard.append((name, h, rows_written(map_, z), probe))
             moved = z if moves is None or name not in moves else z + _shaped(map_, moves[name](h), z)
             return moved + probe
 
@@ -131,7 +101,7 @@ def stream_gradients(
             gradients = torch.autograd.grad(term, probes, allow_unused=True)
             for (name, h, z, probe), g in zip(heard, gradients, strict=True):
                 map_ = risk.model.get_submodule(name)
-                receive(name, h, z, _written(map_, torch.zeros_like(probe) if g is None else g))  # pyright: ignore[reportArgumentType]
+                receive(name, h, z, rows_written(map_, torch.zeros_like(probe) if g is None else g))  # pyright: ignore[reportArgumentType]
             heard.clear()
 
 

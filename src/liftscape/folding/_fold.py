@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._linear_bounds import linear_bounds
+from liftscape.folding._prediction import predicted_change
 from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
@@ -38,6 +39,7 @@ def fold(
     how: Literal["exact", "least-squares", "proved"] = "exact",
     box: tuple[Tensor, Tensor] | None = None,
     bounds: Literal["linear", "interval"] = "linear",
+    ridge: float = 0.0,
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
@@ -45,7 +47,8 @@ def fold(
     and a BatchNorm with fixed statistics before the activation into the first map.
     Two convolutions become one where borders stay right. By least squares the named layers leave whatever they are, in
     the order of the forward pass, each for the affine map from what reaches it to the next pre-activation that fits
-    best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖². A proved fold needs no data: bounds of every
+    best after the folds before it: Ŵ, b̂ = argmin Σ‖z − Wh − b‖², with a ridge if one is asked for; of a risk the rows
+    say what each does to the loss, to first order and as measured. A proved fold needs no data: bounds of every
     pre-activation over a box of inputs show on which piece each neuron stays.
 
     Where activations are called as functions the folded network is a graph module, with the parameters' names kept.
@@ -60,12 +63,14 @@ def fold(
         how: ``"exact"``, ``"least-squares"``, or ``"proved"``: exact for every input of a box.
         box: lower and upper ends of one input, for "proved".
         bounds: how pre-activations are bounded over the box, by linear functions or, faster and looser, by intervals.
+        ridge: ρ ≥ 0 of a fold by least squares, which adds ρ·(mean variance of a feature)·‖W‖² for each sample.
 
     Returns:
         The folded network; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if no inputs are given for a module, another kind of fold is asked for, or the box is none.
+        LiftscapeError: if no inputs are given for a module, another kind of fold is asked for, the box is none, or the
+            ridge is negative or asked for where nothing is fitted.
         SiteError: if a named activation is not between two affine maps, or least squares cannot replace them, or no
             bounds are carried through a module.
 
@@ -88,6 +93,8 @@ def fold(
         raise LiftscapeError(f"a box is two tensors (low, high) of one input, but {box!r} was given.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
+    if how != "least-squares" and ridge != 0:
+        raise LiftscapeError(f"a ridge of {ridge!r} was given, but only a fold by least squares fits a map.")
     given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
     model, source = model_and_inputs(given, inputs)
     bounded = None
@@ -109,7 +116,8 @@ def fold(
         )
     chosen = [run for run in runs if run.activation in wanted]
     if how == "least-squares":
-        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, source), source)
+        risk = model_or_risk if isinstance(model_or_risk, EmpiricalRisk) else None
+        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, source), source, ridge, risk)
     else:
         held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
         linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
@@ -184,22 +192,33 @@ def _exactly(
     return folded, tuple(rows)
 
 
-def _by_least_squares(model: nn.Module, runs: Sequence[Run], source: Any) -> tuple[nn.Module, tuple[FoldRow, ...]]:
+def _by_least_squares(
+    model: nn.Module, runs: Sequence[Run], source: Any, ridge: float, risk: EmpiricalRisk | None
+) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold all runs, each after those before it."""
     folded, rows = copy_with(model, {}), []
     for run in runs:
         # A fold before may have replaced the run's first map, but never moved its activation.
         now = next((each for each in find_runs(folded, source) if each.activation == run.activation), run)
-        fit = fit_runs(folded, [now], source).get(run.activation) if now.refusal is None else None
+        fit = fit_runs(folded, [now], source, ridge).get(run.activation) if now.refusal is None else None
         if fit is None:
             raise SiteError(
                 f"activation '{run.activation}' cannot leave by least squares: {now.refusal or 'no one map fits'}."
             )
         own = runs_occupancy(folded, [now], source)[run.activation]
         reason = f"the affine map that fits best explains {fit.r2:.6f} of the variance of the next pre-activation."
-        rows.append(replace(_row(run, own), folded=True, reason=reason, r2=fit.r2))
-        folded = replace_run(folded, now, fit)
+        row = replace(_row(run, own), folded=True, reason=reason, r2=fit.r2)
+        shorter = replace_run(folded, now, fit)
+        rows.append(row if risk is None else _with_changes(row, risk.with_model(folded), now, shorter))
+        folded = shorter
     return folded, tuple(rows)
+
+
+def _with_changes(row: FoldRow, risk: EmpiricalRisk, run: Run, shorter: nn.Module) -> FoldRow:
+    """Say what a fold by least squares does to the loss."""
+    predicted = predicted_change(risk, run, shorter.get_submodule(run.last))
+    measured = float(risk.with_model(shorter).value()) - float(risk.value())
+    return replace(row, predicted=predicted, measured=measured)
 
 
 def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:

@@ -23,6 +23,9 @@ class FoldRow(Outcome):
         dead: those among them on a piece with λ = 0.
         reason: one sentence.
         r2: of the map that took the layer's place by least squares; NaN for an exact fold.
+        predicted: change of the risk by this fold to first order, ⟨E[e hᵀ], Ŵ⟩ + ⟨E e, b̂⟩ − E⟨e, z⟩; NaN for an exact
+            fold, or where no risk was given.
+        measured: the same, as the folded network shows it.
     """
 
     activation: str
@@ -34,6 +37,8 @@ class FoldRow(Outcome):
     dead: int
     reason: str
     r2: float = float("nan")
+    predicted: float = float("nan")
+    measured: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def fold_within(
     by: str = "loss",
     held_out: Any = None,
     at: str | Sequence[str] | None = None,
+    ridge: float = 0.0,
     progress: Progress | None = None,
 ) -> FoldSearch:
     """Fold layers until a budget is met: first those that are exactly linear, then by least squares.
@@ -94,6 +95,7 @@ def fold_within(
         held_out: (inputs, targets) or a re-iterable of such, on which the budget is checked; the calibration data when
             None.
         at: activations that may leave; all that can when None.
+        ridge: as for :func:`fold`, of every fold by least squares.
         progress: called with (layers done, layers in all).
 
     Returns:
@@ -121,7 +123,7 @@ def fold_within(
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
     network, runs = foldable(risk.model, risk.batches)
-    for model, name, how, r2 in _way(risk.with_model(network), wanted):
+    for model, name, how, r2 in _way(risk.with_model(network), wanted, ridge):
         own = judge.with_model(model)
         value = _value(own, by)
         loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
@@ -144,7 +146,7 @@ def fold_within(
     return FoldSearch(best if removed else copy_with(risk.model, {}), removed, tuple(steps), by, budget, reason)
 
 
-def _way(risk: EmpiricalRisk, at: Sequence[str] | None) -> Iterator[tuple[nn.Module, str, str, float]]:
+def _way(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> Iterator[tuple[nn.Module, str, str, float]]:
     """Yield the network as given, then with one layer less each time: the layer's name, how it left, and R²."""
     model = risk.model
     yield model, "", "", nan
@@ -152,7 +154,7 @@ def _way(risk: EmpiricalRisk, at: Sequence[str] | None) -> Iterator[tuple[nn.Mod
     for place, name in enumerate(exact):
         model = fold(risk, at=exact[: place + 1]).model
         yield model, name, "exact", 1.0
-    while (found := _cheapest(risk.with_model(model), at)) is not None:
+    while (found := _cheapest(risk.with_model(model), at, ridge)) is not None:
         name, r2, model = found
         yield model, name, "least-squares", r2
 
@@ -174,7 +176,7 @@ def _value(risk: EmpiricalRisk, by: str) -> float:
     return right / count
 
 
-def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None) -> tuple[str, float, nn.Module] | None:
+def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tuple[str, float, nn.Module] | None:
     """Return the fold with the smallest change of the loss for each operation saved, None where none saves any."""
     runs = {
         run.activation: run
@@ -183,7 +185,7 @@ def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None) -> tuple[str, float
     }
     before, base = operations(risk.model, risk.batches), float(risk.value())
     best: tuple[float, str, float, nn.Module] | None = None
-    for name, fit in fit_runs(risk.model, list(runs.values()), risk.batches).items():
+    for name, fit in fit_runs(risk.model, list(runs.values()), risk.batches, ridge).items():
         model = replace_run(risk.model, runs[name], fit)
         saved = before - operations(model, risk.batches)
         if saved <= 0:

@@ -4,6 +4,7 @@ from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._criteria import block_influence, state_entropy
 from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
+from liftscape.linearity._maps import rows_read, rows_written
 from liftscape.linearity._occupancy import (
     Occupancy,
     activation_modules,
@@ -41,6 +42,8 @@ __all__ = [
     "piece_occupancy",
     "replace_run",
     "rows_of",
+    "rows_read",
+    "rows_written",
     "runs_occupancy",
     "state_entropy",
     "sum_of",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any, final
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from liftscape.linearity._maps import made_from, rows_read, rows_written, stand_in
 from liftscape.linearity._runs import Run
-from liftscape.outcomes import SiteError
-from liftscape.sites import copy_with, hearing_pairs, run_batches
+from liftscape.outcomes import LiftscapeError, SiteError
+from liftscape.sites import Affine, copy_with, hearing_pairs, run_batches
 
 __all__ = ["AffineFit", "fit_runs", "fitting", "replace_run"]
 
@@ -28,7 +29,7 @@ class AffineFit:
     """The least-squares map ẑ = Ŵh + b̂ over all samples.
 
     Attributes:
-        weight: Ŵ, (m, d), of smallest norm where features are dependent.
+        weight: Ŵ, (m, d), of smallest norm where features are dependent and there is no ridge.
         bias: b̂, (m,).
         r2: 1 − Σ‖z − ẑ‖² / Σ‖z − z̄‖²; NaN where z is constant, and throughout where features are not finite.
     """
@@ -49,7 +50,7 @@ class _Moments:
 
     def add(self, h: Float[Tensor, "rows d"], z: Float[Tensor, "rows m"]) -> None:
         """Take in some rows."""
-        rows = torch.cat([h, z], dim=1).double()
+        rows = torch.cat([h, z], dim=1)
         count, mean = len(rows), rows.mean(dim=0)
         squares = (rows - mean).T @ (rows - mean)
         if not self._count:
@@ -61,25 +62,29 @@ class _Moments:
             self._mean = self._mean + shift * (count / (self._count + count))
         self._count += count
 
-    def fit(self) -> AffineFit:
-        """Solve the normal equations."""
+    def fit(self, ridge: float) -> AffineFit:
+        """Solve the normal equations (Σ_hh + ρ tr(Σ_hh)/d · I) Ŵᵀ = Σ_hz."""
         d = self._inputs
         hh, hz, zz = self._squares[:d, :d], self._squares[:d, d:], self._squares[d:, d:].diagonal()
         if not bool(torch.isfinite(self._squares).all()):
             nothing = self._squares.new_full((len(zz), d), float("nan"))
             return AffineFit(nothing, nothing[:, 0], float("nan"))
-        weight = (torch.linalg.pinv(hh, rtol=_RANK, hermitian=True) @ hz).T
+        damped = hh + ridge * hh.diagonal().mean() * torch.eye(d).to(hh)
+        weight = (torch.linalg.pinv(damped, rtol=_RANK, hermitian=True) @ hz).T
         left = zz - 2 * (weight * hz.T).sum(dim=1) + ((weight @ hh) * weight).sum(dim=1)
         total = float(zz.sum())
         r2 = 1 - float(left.clamp_min(0).sum()) / total if total > 0 else float("nan")
         return AffineFit(weight, self._mean[d:] - weight @ self._mean[:d], r2)
 
 
-def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any) -> dict[str, AffineFit]:
+def fit_runs(
+    model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any, ridge: float = 0.0
+) -> dict[str, AffineFit]:
     """Return for each map · activation · map the affine map that stands in for it best, in one pass.
 
-    Of two convolutions it is a convolution, and its features are the patches that it reads. Memory is (d + m)² float64
-    numbers a run, whatever the number of samples.
+    Of two convolutions it is a convolution, and its features are the patches that it reads. With a ridge ρ it is
+    argmin Σ‖z − Wh − b‖² + ρ·(mean variance of a feature)·n‖W‖². Memory is (d + m)² float64 numbers a run, whatever the
+    number of samples.
 
     Source: theory 4 and 5.
 
@@ -87,22 +92,31 @@ def fit_runs(model: nn.Module, runs: "tuple[Run, ...] | list[Run]", inputs: Any)
         model: any module; it is left as it was.
         runs: of that module; those without a stand-in are left out.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
+        ridge: ρ, relative to the features' variance; at least 0.
 
     Returns:
         Fits by the activation's name.
+
+    Raises:
+        LiftscapeError: if the ridge is negative or not finite.
     """
-    with fitting(model, runs) as result:
+    if not isinstance(ridge, (int, float)) or not 0 <= ridge < inf:
+        raise LiftscapeError(f"ridge must be a finite number of at least 0, but {ridge!r} was given.")
+    with fitting(model, runs, ridge) as result:
         run_batches(model, inputs)
     return result()
 
 
 @contextmanager
-def fitting(model: nn.Module, runs: "tuple[Run, ...] | list[Run]") -> Generator[Callable[[], dict[str, AffineFit]]]:
+def fitting(
+    model: nn.Module, runs: "tuple[Run, ...] | list[Run]", ridge: float = 0.0
+) -> Generator[Callable[[], dict[str, AffineFit]]]:
     """Fit affine maps to runs from all that passes through the model while the context lasts.
 
     Args:
         model: any module.
         runs: of that module; those without a stand-in are left out.
+        ridge: as for :func:`fit_runs`.
 
     Yields:
         What returns the fits.
@@ -113,13 +127,13 @@ def fitting(model: nn.Module, runs: "tuple[Run, ...] | list[Run]") -> Generator[
 
     def receive(pair: tuple[str, str], h: Tensor, z: Tensor) -> None:
         map_ = maps[pair]
-        assert isinstance(map_, nn.Module)
-        size = _IMAGES if isinstance(map_, nn.Conv2d) else len(h)
+        assert not isinstance(map_, str)
+        size = len(h) if isinstance(map_, nn.Linear) else _IMAGES
         for part, written in zip(h.split(size), z.split(size), strict=True):
             moments[pair].add(rows_read(map_, part), rows_written(map_, written))
 
     def result() -> dict[str, AffineFit]:
-        return {names[pair]: each.fit() for pair, each in moments.items()}
+        return {names[pair]: each.fit(ridge) for pair, each in moments.items()}
 
     with hearing_pairs(model, list(moments), receive):
         yield result
@@ -148,6 +162,6 @@ def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
     return copy_with(model, {**{name: nn.Identity() for name in run.inner}, run.last: new})
 
 
-def _stand_in(model: nn.Module, run: Run) -> "nn.Linear | nn.Conv2d | str":
+def _stand_in(model: nn.Module, run: Run) -> "Affine | str":
     """Return the map without weights that may replace a run, or why there is none."""
     return stand_in(model.get_submodule(run.first), model.get_submodule(run.last))

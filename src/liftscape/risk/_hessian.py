@@ -89,7 +89,9 @@ class GradientGraph:
             parts = torch.autograd.grad(term, leaves, create_graph=True, allow_unused=True)
         # By leaf rather than as one vector, which would be a copy forth and another one back.
         self._edges = {
-            index: get_gradient_edge(part) for index, part in enumerate(parts) if part is not None and part.requires_grad
+            index: get_gradient_edge(part)
+            for index, part in enumerate(parts)
+            if part is not None and part.requires_grad
         }
         self.value = term.detach()
         self._gradient = [None if part is None else part.detach() for part in parts] if whole else None
