@@ -89,16 +89,16 @@ def test_the_predicted_change_is_theory_s_formula(kind: str) -> None:
     z = model[:3](x).detach().requires_grad_()
     (e,) = torch.autograd.grad(risk.loss(model[3:](z), y), z)
     step = result.model[2](x).detach() - z.detach()
-    assert row.predicted == pytest.approx(float((e * step).sum()), rel=1e-10)
+    assert row.predicted == pytest.approx((e * step).sum().item(), rel=1e-10)
     if kind == "linear":
         fitted = result.model[2]
         formula = (e.T @ x * fitted.weight).sum() + e.sum(dim=0) @ fitted.bias - (e * z).sum()
         assert row.predicted == pytest.approx(formula.item(), rel=1e-10)
     change = risk.loss(result.model(x), y) - risk.loss(model(x), y)
-    assert row.measured == pytest.approx(float(change), rel=1e-10)
+    assert row.measured == pytest.approx(change.item(), rel=1e-10)
     r = 1e-4
     slope = (risk.loss(model[3:](z + r * step), y) - risk.loss(model[3:](z - r * step), y)) / (2 * r)
-    assert row.predicted == pytest.approx(float(slope), rel=1e-5)
+    assert row.predicted == pytest.approx(slope.item(), rel=1e-5)
 
 
 def test_the_rest_falls_with_the_square_of_what_is_nonlinear() -> None:

@@ -13,7 +13,7 @@ from liftscape.embedding._choose import check_margin, choose_activation, choose_
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import numerical_rank
 from liftscape.embedding._embedding import Embedding
-from liftscape.embedding._insert import insert, layer_suffix, lines_of
+from liftscape.embedding._insert import insert, layer_suffix, lines_of, matrices_of
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
@@ -126,14 +126,15 @@ def _lift_one(
     linear = model.get_submodule(site.name)
     assert isinstance(linear, AFFINE)
     groups = groups_of(linear)
-    weight = linear.weight.detach().to("cpu", torch.float64).reshape(groups, -1, site.in_features)
+    weight = matrices_of(linear)
     values = torch.linalg.svdvals(weight)
     ranks = [numerical_rank(own, each) for own, each in zip(weight, values, strict=True)]
+    del weight
     widths = choose_widths(site, max(ranks), width, groups)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
     chosen = [choose_pieces(sigma, k, ranks, site, pieces, linear.weight.dtype) for k in widths]
-    drawn = lambda source: insert(model, site, linear, weight, inputs, sigma, chosen, source, margin, share)
-    lifted, smallest = drawn(generator)
+    drawn = lambda network, source: insert(network, site, inputs, sigma, chosen, source, margin, share)
+    lifted, smallest = drawn(model, generator)
 
     layers = tuple(
         OccupiedLayer(
@@ -149,7 +150,7 @@ def _lift_one(
         groups,
     )
     base = copy_with(model, {}, share)
-    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(source or generator)[0]
+    redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(base, source or generator)[0]
     manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)
     params = trainable_parameters(lifted)
     # Frames with orthonormal columns lose no direction of h, so that J is onto; else ranks tell, at some cost.

@@ -11,6 +11,9 @@ from liftscape.activations import AffinePiece
 
 __all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces"]
 
+# Rows of the outgoing factor that are worked on at a time.
+_ROWS = 256
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -60,19 +63,25 @@ def draw_frames(
     remaining, frame = weight, weight
     for width, neurons in zip(widths, alive, strict=True):
         m = remaining.shape[1]
-        frame = torch.zeros(width, m, dtype=weight.dtype)
-        frame[neurons] = _frame(remaining, int(neurons.sum()), generator)
-        # A dead neuron's input is free: it is cut off by λ = 0.
-        dead = torch.randn(int((~neurons).sum()), m, generator=generator, dtype=weight.dtype) / width**0.5
-        placed = frame.clone() if len(dead) else frame
-        placed[~neurons] = dead
+        placed = frame = _frame(remaining, int(neurons.sum()), generator)
+        if not bool(neurons.all()):
+            living, frame = frame, torch.zeros(width, m, dtype=weight.dtype)
+            frame[neurons] = living
+            # A dead neuron's input is free: it is cut off by λ = 0.
+            placed = frame.clone()
+            placed[~neurons] = (
+                torch.randn(int((~neurons).sum()), m, generator=generator, dtype=weight.dtype) / width**0.5
+            )
         frames.append(Frame(placed, placed if onto_input is None else placed @ onto_input))
         onto_input = frame if onto_input is None else frame @ onto_input
         # Rows or columns are orthonormal, so that the transpose is the pseudo-inverse, at no cost.
         remaining = remaining @ frame.T
-    free = torch.randn(remaining.shape, generator=generator, dtype=weight.dtype)
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
-    return frames, remaining + scale * (free - (free @ frame) @ frame.T)
+    # Some rows at a time: a large map's factors are the memory that a lift takes.
+    for rows in remaining.split(_ROWS):
+        free = torch.randn(rows.shape, generator=generator, dtype=weight.dtype)
+        rows += scale * (free - (free @ frame) @ frame.T)
+    return frames, remaining
 
 
 def draw_grouped_frames(
@@ -93,6 +102,10 @@ def draw_grouped_frames(
         The frames with a first axis of groups, and so the outgoing factor.
     """
     split = [neurons.reshape(len(weight), -1) for neurons in alive]
+    if len(weight) == 1:
+        # Views: stacking one would copy it.
+        frames, last = draw_frames(weight[0], widths, [own[0] for own in split], generator)
+        return [Frame(frame.P[None], frame.onto_input[None]) for frame in frames], last[None]
     drawn = [draw_frames(W, widths, [own[group] for own in split], generator) for group, W in enumerate(weight)]
     layers = [
         Frame(torch.stack([frame.P for frame in own]), torch.stack([frame.onto_input for frame in own]))
@@ -115,8 +128,10 @@ def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:
 
 def _uniform_frame(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Return orthonormal columns, uniformly distributed: LAPACK's reflections alone give one sign of det only."""
-    Q, R = torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64))
-    return Q * torch.sign(torch.diagonal(R))
+    # What qr does, without holding the matrix, its R and the product at once.
+    reflections, tau = torch.geqrf(torch.randn(rows, columns, generator=generator, dtype=torch.float64))
+    signs = torch.sign(torch.diagonal(reflections))
+    return torch.linalg.householder_product(reflections, tau).mul_(signs)
 
 
 def place_on_pieces(

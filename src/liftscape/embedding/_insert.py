@@ -10,9 +10,19 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._draw import Frame, draw_grouped_frames, place_on_pieces
-from liftscape.sites import Affine, Site, copy_with, hearing_inputs, pointwise_map, remade, run_batches
+from liftscape.sites import (
+    AFFINE,
+    Affine,
+    Site,
+    copy_with,
+    groups_of,
+    hearing_inputs,
+    pointwise_map,
+    remade,
+    run_batches,
+)
 
-__all__ = ["insert", "layer_suffix", "lines_of"]
+__all__ = ["insert", "layer_suffix", "lines_of", "matrices_of"]
 
 # Features that are worked on at a time: 8 MB in float32.
 _ENTRIES = 2**21
@@ -21,8 +31,6 @@ _ENTRIES = 2**21
 def insert(
     model: nn.Module,
     site: Site,
-    linear: Affine,
-    weight: Float[Tensor, "groups m_out m_in"],
     inputs: object,
     sigma: nn.Module,
     chosen: Sequence[Sequence[AffinePiece]],
@@ -35,8 +43,6 @@ def insert(
     Args:
         model: any module; it is left as it was.
         site: of the map.
-        linear: the map.
-        weight: its W, one matrix a group, float64.
         inputs: S, read once.
         sigma: the activation.
         chosen: for each inserted layer one piece a neuron, group by group.
@@ -47,28 +53,31 @@ def insert(
     Returns:
         A copy of the model with the block in it, and the smallest distance to the ends of the pieces.
     """
-    groups = len(weight)
+    linear = model.get_submodule(site.name)
+    assert isinstance(linear, AFFINE)
+    groups = groups_of(linear)
     slopes, intercepts = zip(*(lines_of(own) for own in chosen), strict=True)
     widths = [len(own) // groups for own in chosen]
-    frames, last = draw_grouped_frames(weight, widths, [slope != 0 for slope in slopes], generator)
+    frames, last = draw_grouped_frames(matrices_of(linear), widths, [slope != 0 for slope in slopes], generator)
     divisors = [torch.where(slope != 0, slope, 1.0) for slope in slopes]
     low, high = _extrema(model, site.name, linear, inputs, frames, divisors)
 
     block: dict[str, nn.Module] = {}
-    scale_before = torch.ones(weight.shape[0], 1, weight.shape[2], dtype=torch.float64)
-    constant = torch.zeros(weight.shape[0] * weight.shape[2], dtype=torch.float64)
+    scale_before = torch.ones(groups, 1, site.in_features, dtype=torch.float64)
+    constant = torch.zeros(groups * site.in_features, dtype=torch.float64)
     smallest = inf
     for i, (frame, own, slope, divisor) in enumerate(zip(frames, chosen, slopes, divisors, strict=True)):
         scale, bias = place_on_pieces(low[i], high[i], own, margin, site.bias)
         # The ends of what reaches σ follow from the extrema, without another pass over the data.
         smallest = min(smallest, _distance(scale * low[i] + bias, scale * high[i] + bias, own))
-        A = (scale / divisor).reshape(groups, -1, 1) * frame.P / scale_before
+        A = ((scale / divisor).reshape(groups, -1, 1) * frame.P).div_(scale_before)
         c = bias - _times(A, constant) if site.bias else None
         block[f"A{layer_suffix(i)}"] = pointwise_map(linear, A.flatten(0, 1), c) if i else _reading(linear, A, c)
         block[f"activation{layer_suffix(i)}"] = as_module(sigma).to(linear.weight.device, linear.weight.dtype)
+        del A
         constant = slope * bias + intercepts[i]
         scale_before = torch.where(slope != 0, scale, 1.0).reshape(groups, 1, -1)
-    B = last / scale_before
+    B = last.div_(scale_before)
     d = None if linear.bias is None else linear.bias.detach().to("cpu", torch.float64) - _times(B, constant)
     inserted = nn.Sequential(OrderedDict(block, B=pointwise_map(linear, B.flatten(0, 1), d)))
     return copy_with(model, {site.name: inserted}, share), smallest
@@ -79,6 +88,20 @@ def _distance(low: Tensor, high: Tensor, pieces: Sequence[AffinePiece]) -> float
     lower = torch.tensor([piece.lower for piece in pieces], dtype=torch.float64)
     upper = torch.tensor([piece.upper for piece in pieces], dtype=torch.float64)
     return float(torch.minimum(low - lower, upper - high).min())
+
+
+def matrices_of(map_: Affine) -> Float[Tensor, "groups m_out m_in"]:
+    """Return W of an affine map, one matrix a group, in float64 on the CPU.
+
+    Args:
+        map_: a Linear, which has one group, or a convolution, whose features are the entries of its patches.
+
+    Returns:
+        The matrices, new unless the map is such already.
+    """
+    groups = groups_of(map_)
+    rows = map_.weight.detach().to("cpu", torch.float64)
+    return rows.reshape(groups, len(rows) // groups, -1)
 
 
 def lines_of(pieces: Sequence[AffinePiece]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
@@ -116,10 +139,15 @@ def _extrema(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the smallest and largest value of every neuron before scaling and biases, in one streaming pass."""
     groups = len(frames[0].P)
-    each = [frame.onto_input / divisor.reshape(groups, -1, 1) for frame, divisor in zip(frames, divisors, strict=True)]
     # The network's own dtype, if not a short one, will do: the margin is 2.5e-4 of the values at least.
     dtype = torch.promote_types(linear.weight.dtype, torch.float32)
-    every = _reading(linear, torch.cat(each, dim=1), None).to(dtype).requires_grad_(False)
+    pairs = zip(frames, divisors, strict=True)
+    each = [frame.onto_input.to(dtype, copy=True).div_(own.reshape(groups, -1, 1).to(dtype)) for frame, own in pairs]
+    rows = each[0] if len(each) == 1 else torch.cat(each, dim=1)
+    every = _reading(linear, rows, None).to(dtype).requires_grad_(False)
+    widths = [rows.shape[1] for rows in each]
+    # A large map's factors are the memory that a lift takes.
+    del each, rows
     low = torch.full((len(every.weight),), torch.inf, dtype=torch.float64)
     high = -low
 
@@ -135,7 +163,6 @@ def _extrema(
 
     with hearing_inputs(model, [name], receive):
         run_batches(model, inputs)
-    widths = [rows.shape[1] for rows in each]
     by_layer = lambda ends: [own.flatten() for own in ends.reshape(groups, -1).split(widths, dim=1)]
     return by_layer(low), by_layer(high)
 

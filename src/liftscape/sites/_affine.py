@@ -72,9 +72,8 @@ def _filled(made: Affine, like: Affine, weight: Tensor, bias: Tensor | None) -> 
     """Give a map on the meta device its weights, in the shape that it has."""
     where = like.weight.device, like.weight.dtype
     # Rows in order, as in a file: a product rounds otherwise where they are not.
-    made.weight = nn.Parameter(
-        weight.to(*where).reshape(made.weight.shape).clone(memory_format=torch.contiguous_format)
-    )
+    own = weight.reshape(made.weight.shape).to(*where, copy=True, memory_format=torch.contiguous_format)
+    made.weight = nn.Parameter(own)
     if bias is not None:
-        made.bias = nn.Parameter(bias.to(*where).clone())
+        made.bias = nn.Parameter(bias.to(*where, copy=True))
     return made
