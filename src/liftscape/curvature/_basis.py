@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.curvature._cholesky_qr import cholesky_qr
 from liftscape.outcomes import LiftscapeError
 
 __all__ = ["Basis"]
@@ -16,6 +17,8 @@ _CHUNK = 65_536
 # A pass that leaves less than this share of a vector's norm leaves its cancellation error as well (Daniel et al. 1976).
 _KEPT = 0.7
 _PASSES = 4
+# Blocks of so many vectors are made orthonormal in matrix-matrix products.
+_WIDE = 4
 
 
 @final
@@ -87,8 +90,11 @@ class Basis:
         if near:
             norms = self._subtract(rest, before - near, before, coefficients[:, before - near :])
         norms = self._project(rest, before, coefficients, norms)
-        own = torch.zeros(amount, amount, dtype=torch.float64)
         floor = 20 * torch.finfo(rest.dtype).eps * max(scale, torch.finfo(torch.float32).tiny)
+        if amount >= _WIDE and (factor := cholesky_qr(rest, _KEPT, floor, self._chunks(amount))) is not None:
+            self.count += amount
+            return coefficients, factor
+        own = torch.zeros(amount, amount, dtype=torch.float64)
         for index in range(amount):
             row = rest[index : index + 1]
             left = norms[index]
