@@ -154,3 +154,19 @@ def test_a_budget_is_kept_and_the_network_loads_again(command: Command) -> None:
         status, _, err = command(*arguments, f"--budget={wrong}", "--out", "none")
         assert status == 2
         assert "--budget must be" in err
+
+
+@pytest.mark.parametrize(("targets", "loss"), [("torch.sin(x)", "mse"), ("(x[:, 0] > 0).long()", "cross_entropy")])
+def test_the_usual_loss_of_the_targets_is_taken_and_told(
+    command: Command, folder: Path, targets: str, loss: str
+) -> None:
+    code = f"import torch\ndef load():\n    x = torch.linspace(-1, 1, 60).reshape(20, 3)\n    return x, {targets}\n"
+    (folder / "own.py").write_text(code)
+    (folder / "net.py").write_text(
+        "import torch\ndef build():\n    torch.manual_seed(0)\n    return torch.nn.Linear(3, 3)\n"
+    )
+    arguments = ("inspect", "net.py:build", "--data", "own.py:load", "--json")
+    status, out, err = command(*arguments)
+    assert status == 0, err
+    assert f"Loss: {loss}, as targets are" in err
+    assert out == command(*arguments, "--loss", loss)[1]

@@ -84,3 +84,12 @@ def test_ctrl_c_ends_with_one_line(folder: Path) -> None:
     assert process.returncode in {130, -signal.SIGINT}
     assert err.strip().splitlines() == ["liftscape: interrupted; nothing was written."]
     assert not (folder / "demo").exists()
+
+
+def test_held_out_data_that_do_not_fit_are_told_in_one_line(command: Command, folder: Path) -> None:
+    (folder / "narrow.py").write_text("import torch\ndef load():\n    return torch.ones(9, 2), torch.ones(9, 1)\n")
+    arguments = ("fold", "my_model.py:build", "--data", "my_data.py:load", "--budget", "1%", "--out", "small")
+    status, out, err = command(*arguments, "--held-out", "narrow.py:load")
+    assert (status, out) == (2, "")
+    assert re.search(r"liftscape: Sequential raised on inputs of shape \(9, 2\) .* give inputs that fit it", err), err
+    assert not Path("small").exists()

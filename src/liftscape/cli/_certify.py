@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Checkpoint, Data, Dtype, Json, Model, Recipe, Weights
+from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from liftscape.critical import CriticalSearch
@@ -23,7 +23,7 @@ def certify(
     model: Model,
     *,
     data: Data,
-    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function of (output, target).")],
+    loss: LossName = None,
     weights: Weights = None,
     recipe: Recipe = None,
     search: Annotated[Search, Parameter(help="Search a critical point from the weights first.")] = "none",
@@ -46,7 +46,7 @@ def certify(
     stand the parameters, trace and extreme eigenvalues of each layer.
     """
     from liftscape.cli._inspect import inspection_tables, run_inspection, write_page
-    from liftscape.cli._load import load, load_loss
+    from liftscape.cli._load import load, risk_of
     from liftscape.cli._print import (
         as_json,
         as_text,
@@ -61,12 +61,11 @@ def certify(
     target = _DEFAULT if out is None and not json else out
     _check_outputs(target, save_point, search)
     with user_output_aside():
-        from liftscape import EmpiricalRisk
         from liftscape.critical import certify as certify_risk
         from liftscape.outcomes import to_plain
 
         given = load(model, data, weights, recipe, dtype)
-        risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+        risk = risk_of(given, loss)
         found = None if search == "none" else _search(risk, search)
         place = risk if found is None else risk.with_model(found.model)
         kept = "nothing was written" if checkpoint is None else f"the same command goes on from {checkpoint}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weights
+from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from liftscape.escaping import Escape
@@ -22,7 +22,7 @@ def escape(
             "recipe beside it."
         ),
     ],
-    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function.")],
+    loss: LossName = None,
     weights: Weights = None,
     recipe: Recipe = None,
     at: Annotated[
@@ -49,7 +49,7 @@ def escape(
 
     Writes the deeper network, or says why there is no way down and writes nothing.
     """
-    from liftscape.cli._load import load, load_loss
+    from liftscape.cli._load import load, risk_of
     from liftscape.cli._network import check_places, save_network
     from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
@@ -58,11 +58,10 @@ def escape(
         import torch
 
         from liftscape.escaping import escape as find_way_down
-        from liftscape.risk import EmpiricalRisk
 
         given = load(model, data, weights, recipe, dtype)
         found = find_way_down(
-            EmpiricalRisk(given.model, load_loss(loss), given.data),
+            risk_of(given, loss),
             at=at,
             width=width,
             neurons=neurons,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weights
+from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def fold(
     by: Annotated[
         Literal["loss", "accuracy"], Parameter(help="What the budget is of: a relative rise, or points of accuracy.")
     ] = "loss",
-    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function; for --budget.")] = "mse",
+    loss: LossName = None,
     held_out: Annotated[str | None, Parameter(help="Data as for --data on which the budget is checked.")] = None,
     onnx: Annotated[
         Path | None,
@@ -102,18 +102,17 @@ def _search(
     given: "Loaded",
     share: float,
     by: str,
-    loss: str,
+    loss: str | None,
     held_out: str | None,
     at: list[str] | None,
     advance: "Callable[..., None]",
 ) -> "FoldSearch":
     """Search the folds of a user's network."""
     from liftscape.cli._data import load_data
-    from liftscape.cli._load import load_loss
+    from liftscape.cli._load import risk_of
     from liftscape.folding import fold_within
-    from liftscape.risk import EmpiricalRisk
 
-    risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+    risk = risk_of(given, loss)
     kept = None if held_out is None else load_data(held_out, next(given.model.parameters()).dtype)
     return fold_within(risk, share, by=by, held_out=kept, at=at, progress=advance)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from liftscape.cli._options import Checkpoint, Data, Dtype, Json, Model, Recipe, Weights
+from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
 
 if TYPE_CHECKING:
     from liftscape.curvature import Forecast
@@ -21,7 +21,7 @@ def inspect(
     model: Model,
     *,
     data: Data,
-    loss: Annotated[str, Parameter(help="mse, cross_entropy or file.py:function of (output, target).")],
+    loss: LossName = None,
     weights: Weights = None,
     recipe: Recipe = None,
     layers: Annotated[list[str] | None, Parameter(help="Layers to read; all of them if not given.")] = None,
@@ -41,7 +41,7 @@ def inspect(
     its parameters, trace and extreme eigenvalues with bounds; then how linear each layer is, and what a fold would
     cost and save.
     """
-    from liftscape.cli._load import load, load_loss
+    from liftscape.cli._load import load, risk_of
     from liftscape.cli._print import interrupted_as, show, user_output_aside, write_json
     from liftscape.report import check_folder
 
@@ -49,10 +49,8 @@ def inspect(
     if folder is not None:
         check_folder(folder)
     with user_output_aside():
-        from liftscape import EmpiricalRisk
-
         given = load(model, data, weights, recipe, dtype)
-        risk = EmpiricalRisk(given.model, load_loss(loss), given.data)
+        risk = risk_of(given, loss)
         found = run_inspection(risk, layers, probes, seed, checkpoint)
     with interrupted_as(f"{folder} may hold part of a report" if folder is not None else "nothing was written"):
         page = None if folder is None else write_page(found, folder, found.to_json())

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from liftscape.cli._data import check_call, load_data
+from liftscape.cli._print import tell
 from liftscape.cli._user_code import call_user, find_user_object, is_reference
 from liftscape.embedding._saved import load_embedded
 from liftscape.embedding._weights import load_strictly, read_weights
 from liftscape.outcomes import LoadError
-from liftscape.risk import Batches
+from liftscape.risk import Batches, EmpiricalRisk
 
-__all__ = ["Loaded", "load", "load_loss", "load_model"]
+__all__ = ["Loaded", "load", "load_model", "risk_of"]
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _LOSSES = ("mse", "cross_entropy")
@@ -86,6 +87,25 @@ def load_model(reference: str, weights: Path | None = None, dtype: str = "float6
     if weights is not None:
         load_strictly(model, read_weights(weights), str(weights))
     return model
+
+
+def risk_of(given: Loaded, loss: str | None) -> EmpiricalRisk:
+    """Return the risk of what was loaded.
+
+    Args:
+        given: model and data.
+        loss: as for :func:`load_loss`; None for cross_entropy where targets are integers, mse where they are real,
+            which is told.
+
+    Returns:
+        The risk.
+    """
+    if loss is not None:
+        return EmpiricalRisk(given.model, load_loss(loss), given.data)
+    real = next(iter(given.data))[1].is_floating_point()
+    risk = EmpiricalRisk(given.model, "mse" if real else "cross_entropy", given.data)
+    tell(f"Loss: {'mse, as targets are real numbers' if real else 'cross_entropy, as targets are integers'}.")
+    return risk
 
 
 def load_loss(reference: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-__all__ = ["Checkpoint", "Data", "Dtype", "Force", "Json", "Model", "Recipe", "Weights"]
+__all__ = ["Checkpoint", "Data", "Dtype", "Force", "Json", "LossName", "Model", "Recipe", "Weights"]
 
 Model = Annotated[
     str,
@@ -19,6 +19,14 @@ Data = Annotated[
     Parameter(
         help="file.py:function that returns (inputs, targets) or an iterable of such batches; "
         "or a .npz or .safetensors file with inputs and targets.",
+    ),
+]
+LossName = Annotated[
+    str | None,
+    Parameter(
+        name="--loss",
+        help="mse, cross_entropy or file.py:function of (output, target); if not given, cross_entropy where targets "
+        "are integers, mse where they are real.",
     ),
 ]
 Weights = Annotated[

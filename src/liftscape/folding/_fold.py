@@ -111,7 +111,7 @@ def fold(
     strangers = wanted - {run.activation for run in runs}
     if strangers:
         raise SiteError(
-            f"{sorted(strangers)} are not activations between two affine maps; those are "
+            f"{sorted(strangers)} are not activations between two affine maps that the inputs reach; those are "
             f"{[run.activation for run in runs]}."
         )
     chosen = [run for run in runs if run.activation in wanted]

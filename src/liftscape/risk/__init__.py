@@ -12,6 +12,7 @@ from liftscape.risk._call import (
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
+from liftscape.risk._inputs import inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
@@ -40,6 +41,7 @@ __all__ = [
     "chosen_parameters",
     "copy_model",
     "flatten",
+    "inputs_named",
     "main_tensor",
     "map_tensors",
     "named_tensors",

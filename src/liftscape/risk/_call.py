@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from liftscape.outcomes import DataError, ModelError
 from liftscape.risk._batches import Batches
+from liftscape.risk._inputs import inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors, named_tensors
 from liftscape.risk._parameters import trainable_parameters
@@ -125,7 +126,7 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
 
     Raises:
         ModelError: if a parameter is not floating point, none is trainable, BatchNorm trains over several batches, the
-            output holds no tensor, or two evaluations differ.
+            output holds no tensor, two evaluations differ, or the model raises on the inputs.
         DataError: if inputs and parameters differ in dtype or device.
     """
     params = trainable_parameters(model)
@@ -135,7 +136,8 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
     check_batch_statistics(model, batches.count)
     inputs, _ = next(iter(batches))
     _check_match(next(iter(params.items())), inputs)
-    return check_deterministic(model, inputs)
+    with inputs_named(model, inputs):
+        return check_deterministic(model, inputs)
 
 
 def check_deterministic(model: nn.Module, inputs: Any) -> Any:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from liftscape.outcomes import ModelError
-from liftscape.risk import call_model, trainable_parameters
+from liftscape.risk import call_model, inputs_named, trainable_parameters
 from liftscape.sites._labels import CallLabels
 
 __all__ = ["Event", "Trace", "trace_call"]
@@ -151,15 +150,8 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
     params = trainable_parameters(model)
     own = dict(model.named_parameters())
     recorder.trace.parameters = {id(own[name]): id(tensor) for name, tensor in params.items()}
-    try:
-        with _leaf_hooks(model, recorder), recorder:
-            output = call_model(model, params, inputs)
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
-        given = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
-        detail = " ".join(str(error).split()).rstrip(".")
-        raise ModelError(
-            f"{type(model).__name__} raised on inputs{given}: {detail}; give inputs that fit it."
-        ) from error
+    with inputs_named(model, inputs), _leaf_hooks(model, recorder), recorder:
+        output = call_model(model, params, inputs)
     recorder.trace.outputs = _identities(output)
     return recorder.trace
 
