@@ -101,3 +101,18 @@ def test_a_monitor_of_another_network_is_refused(tmp_path: Path) -> None:
     running = trainer(tmp_path, model(), callbacks=[watching(model(), every=1)])
     with pytest.raises(ls.LiftscapeError, match="make it from a risk of the network that is trained"):
         running.train()
+
+
+def test_inputs_are_what_the_model_takes_by_name(tmp_path: Path) -> None:
+    """A tokeniser gives a dict; the readings are those of the one tensor in it."""
+    data, found = Sentences(), []
+    for inputs in (data.words, {"input_ids": data.words, "attention_mask": torch.ones_like(data.words)}):
+        network = model()
+        risk = ls.EmpiricalRisk(network.eval(), "cross_entropy", [(inputs, data.labels)])
+        watch = ls.integrations.TrainerMonitor(Monitor(risk, probe=12), every=5)
+        running = trainer(tmp_path, network, callbacks=[watch])
+        running.train()
+        found.append([(reading.step, reading.value, reading.highest) for reading in watch.readings])
+    assert len(found[0]) == 3
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)

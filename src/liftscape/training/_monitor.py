@@ -6,11 +6,12 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.curvature import Basis, Hessian
 from liftscape.linearity import LinearityRow, rows_of, watching_pieces
-from liftscape.outcomes import DataError, LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import EmpiricalRisk, slice_batch
 
 __all__ = ["Monitor", "Reading"]
 
@@ -77,11 +78,8 @@ class Monitor:
     def __init__(self, risk: EmpiricalRisk, *, probe: int = 32, generator: torch.Generator | None = None) -> None:
         if probe < 2:
             raise LiftscapeError(f"a monitor needs at least 2 samples, but probe is {probe}.")
-        inputs, targets = next(iter(risk.batches))
-        if not isinstance(inputs, Tensor):
-            raise DataError(f"a monitor needs inputs that are one tensor, but {type(inputs).__name__} was given.")
-        self._data = inputs[:probe], targets[:probe]
-        self.risk = EmpiricalRisk(risk.model, risk.loss, self._data)
+        self._data = slice_batch(next(iter(risk.batches)), 0, probe)
+        self.risk = EmpiricalRisk(risk.model, risk.loss, [self._data])
         draws = torch.Generator().manual_seed(0) if generator is None else generator
         self._vectors = torch.randn(4, self.risk.size, generator=draws, dtype=torch.float64)
         self._modules: list[str] | None = None
@@ -113,11 +111,14 @@ class Monitor:
 
     def _follow(self) -> None:
         """Take the probe to where the model has moved, as a trainer moves it to another device or dtype."""
-        (inputs, _), like = next(iter(self.risk.batches)), next(self.risk.model.parameters())
-        if inputs.device == like.device and (not inputs.is_floating_point() or inputs.dtype == like.dtype):
+        batch, like = next(iter(self.risk.batches)), next(self.risk.model.parameters())
+        fits = lambda tensor: (
+            tensor.device == like.device and (not tensor.is_floating_point() or tensor.dtype == like.dtype)
+        )
+        if all(fits(leaf) for leaf in tree_leaves(batch[0]) if isinstance(leaf, Tensor)):
             return
-        moved = (tensor.to(like.device, like.dtype if tensor.is_floating_point() else None) for tensor in self._data)
-        self.risk = EmpiricalRisk(self.risk.model, self.risk.loss, tuple(moved))
+        move = lambda tensor: tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+        self.risk = EmpiricalRisk(self.risk.model, self.risk.loss, [tree_map_only(Tensor, move, self._data)])
 
     def _ends(self, H: Hessian) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return both ends with their residuals, and keep their vectors for the next record."""
