@@ -132,3 +132,17 @@ def test_channels_on_another_axis_than_the_neurons_are_not_taken_for_them(middle
     assert folded.removed == ()
     assert "axis 1" in folded.report[0].reason or "not pointwise" in folded.report[0].reason
     assert torch.equal(folded.model(x), model(x))
+
+
+def test_a_row_says_where_its_layer_is_linear() -> None:
+    """Exact folds hold on the hull of the features, which convex mixtures of them show; proved ones in the box."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).double()
+    x = torch.randn(20, 2, dtype=torch.float64)
+    net[0].bias.data = 0.1 - (x @ net[0].weight.T).amin(dim=0).detach()
+    folded = ls.fold(net, x)
+    assert folded.report[0].reason.endswith("on the convex hull of the features that reach the layer.")
+    mixtures = torch.softmax(5 * torch.randn(200, 20, dtype=torch.float64), dim=1) @ x
+    torch.testing.assert_close(folded.model(mixtures), net(mixtures), rtol=1e-12, atol=1e-12)
+    proved = ls.fold(net, how="proved", box=(x[0] - 1e-3, x[0] + 1e-3))
+    assert proved.report[0].reason == "every neuron stays on one affine piece for every input of the box."

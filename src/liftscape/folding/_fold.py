@@ -31,6 +31,10 @@ from liftscape.sites import AFFINE, change_of_outputs, copy_with
 
 __all__ = ["fold"]
 
+# A piece is an interval and the first map affine, so that what holds on the features holds on their hull.
+_ON_DATA = "on all the data, and so on the convex hull of the features that reach the layer"
+_IN_BOX = "for every input of the box"
+
 
 def fold(
     model_or_risk: "nn.Module | EmpiricalRisk | Embedding",
@@ -121,7 +125,8 @@ def fold(
     else:
         held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
         linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
-        folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held)
+        where = _ON_DATA if bounded is None else _IN_BOX
+        folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held, where)
         folded, rows = _checked(model, folded, rows, source)
     # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
     folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
@@ -165,10 +170,10 @@ def _occupied_between(
 
 
 def _exactly(
-    model: nn.Module, runs: Sequence[Run], occupancies: dict[str, Occupancy]
+    model: nn.Module, runs: Sequence[Run], occupancies: dict[str, Occupancy], where: str
 ) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold the runs whose activations are linear."""
-    rows = [_row(run, occupancies.get(run.activation) if run.refusal is None else None) for run in runs]
+    rows = [_row(run, None if run.refusal else occupancies.get(run.activation), where) for run in runs]
     folded = copy_with(model, {})
     # A map that was folded lives on under the name of the run's last map, or of the block that held the whole run.
     home: dict[str, str] = {}
@@ -221,14 +226,14 @@ def _with_changes(row: FoldRow, risk: EmpiricalRisk, run: Run, shorter: nn.Modul
     return replace(row, predicted=predicted, measured=measured)
 
 
-def _row(run: Run, occupancy: Occupancy | None) -> FoldRow:
+def _row(run: Run, occupancy: Occupancy | None, where: str = _ON_DATA) -> FoldRow:
     """Decide on one run."""
     if occupancy is None:
         return FoldRow(run.activation, run.first, run.last, False, 0, 0, 0, f"{run.refusal}.")
     neurons, linear = len(occupancy.piece), int((occupancy.piece >= 0).sum())
     dead = int((occupancy.slope == 0).sum())
     reason = (
-        "every neuron stays on one affine piece."
+        f"every neuron stays on one affine piece {where}."
         if occupancy.exactly_linear
         else f"{neurons - linear} of {neurons} neurons are on no single affine piece."
     )
