@@ -176,9 +176,8 @@ class Basis:
         """Take rows start to stop out of a block in place, add the coefficients; return its norms afterwards."""
         # Over millions of float32 entries one sum errs by 1e-3, sums of chunks by rounding.
         chunks = self._chunks(0)
-        found = torch.zeros(len(block), stop - start, dtype=torch.float64, device=block.device)
-        for columns in chunks:
-            found += _outer(self._storage[start:stop, columns], block[:, columns])
+        parts = [_outer(self._storage[start:stop, columns], block[:, columns]).double() for columns in chunks]
+        found = _sum(parts)
         coefficients += found.cpu()
         weights = found.to(block.dtype)
         squares: list[Tensor] = []
@@ -219,4 +218,9 @@ def _squares(block: Tensor) -> Tensor:
 
 def _norms(squares: list[Tensor]) -> Tensor:
     """Return the rows' norms from the squares of their chunks, which were taken while these were in the cache."""
-    return torch.stack(squares).sum(dim=0).sqrt().cpu()
+    return _sum(squares).sqrt().cpu()
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    """Return the sum of what chunks give; most networks have one."""
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)

@@ -97,13 +97,12 @@ def extend(krylov: Krylov, work: Work, chosen: list[int]) -> None:
     _reorder_pending(krylov, order)
     count = krylov.basis.count
     products = work.multiply(krylov.basis.rows[n : n + b])
-    scale = float(torch.linalg.matrix_norm(krylov.T, 2)) if 0 < n <= 8 else float(krylov.T.abs().max()) if n else 0.0
-    scale = max(scale, float(torch.linalg.vector_norm(products, dim=1).max()))
+    scale = max(float(krylov.T.abs().max()) if n else 0.0, float(torch.linalg.vector_norm(products, dim=1).max()))
     Y, R = krylov.basis.append(products, scale, near=min(count, 2 * count - 2 * n))
     symmetric = (Y[:, n : n + b] + Y[:, n : n + b].T) / 2
     lost = torch.cat([Y[:, :n] - krylov.C[:b], Y[:, n : n + b] - symmetric], dim=1)
     dropped = (b - R.shape[1]) ** 0.5 * 20 * torch.finfo(products.dtype).eps * scale
-    krylov.rounding = hypot(krylov.rounding, float(torch.linalg.matrix_norm(lost)), dropped)
+    krylov.rounding = hypot(krylov.rounding, float(torch.linalg.vector_norm(lost)), dropped)
     krylov.T = torch.cat([torch.cat([krylov.T, krylov.C[:b].T], 1), torch.cat([krylov.C[:b], symmetric], 1)])
     kept = torch.cat([krylov.C[b:], Y[:, n + b :].T], dim=1)
     fresh = torch.cat([torch.zeros(R.shape[1], n, dtype=torch.float64), R.T], dim=1)
