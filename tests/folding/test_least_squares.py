@@ -156,3 +156,24 @@ def test_functional_activations_are_predicted_too() -> None:
     assert math.isfinite(row.predicted)
     assert row.measured != 0
     assert abs(row.measured - row.predicted) < abs(row.measured)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-9, 1e9])
+def test_the_fit_does_not_depend_on_a_features_unit(scale: float) -> None:
+    plain, x = network("linear"), draw(200, 3)
+    scaled = network("linear")
+    scaled[0].weight.data[:, 1] /= scale
+    units = torch.tensor([1.0, scale, 1.0], dtype=F64)
+    one, other = (fold(m, data, at="1", how="least-squares") for m, data in ((plain, x), (scaled, x * units)))
+    assert other.report[0].r2 == pytest.approx(one.report[0].r2, abs=1e-9)
+    torch.testing.assert_close(other.model[2].weight * units, one.model[2].weight, rtol=1e-7, atol=1e-9)
+
+
+def test_a_constant_feature_is_left_out() -> None:
+    model, x = network("linear"), draw(200, 3)
+    x[:, 2] = 0.1
+    folded = fold(model, x, at="1", how="least-squares")
+    assert float(folded.model[2].weight[:, 2].detach().abs().max()) == 0
+    h, z = x[:, :2].numpy(), model[:3](x).detach().numpy()
+    solution = np.linalg.lstsq(np.hstack([h, np.ones((200, 1))]), z, rcond=None)[0]
+    np.testing.assert_allclose(folded.model[2].weight[:, :2].detach().numpy(), solution[:2].T, rtol=1e-9, atol=1e-11)

@@ -17,8 +17,10 @@ from liftscape.sites import Affine, copy_with, hearing_pairs, run_batches
 
 __all__ = ["AffineFit", "fit_runs", "fitting", "replace_run"]
 
-# Directions of the features with less than this share of the largest variance are not told from rounding.
+# Directions of the features, each taken in units of its spread, with less than this share of the largest variance are
+# not told from rounding; nor is a feature whose spread is this share of its mean.
 _RANK = 1e-12
+_ROUNDING = 1e-14
 # Patches of so many samples are made at a time: those of a 3 × 3 convolution are nine copies of its features.
 _IMAGES = 256
 
@@ -29,7 +31,7 @@ class AffineFit:
     """The least-squares map ẑ = Ŵh + b̂ over all samples.
 
     Attributes:
-        weight: Ŵ, (m, d), of smallest norm where features are dependent and there is no ridge.
+        weight: Ŵ, (m, d), of smallest norm in features of unit variance where they are dependent.
         bias: b̂, (m,).
         r2: 1 − Σ‖z − ẑ‖² / Σ‖z − z̄‖²; NaN where z is constant, and throughout where features are not finite.
     """
@@ -70,7 +72,14 @@ class _Moments:
             nothing = self._squares.new_full((len(zz), d), float("nan"))
             return AffineFit(nothing, nothing[:, 0], float("nan"))
         damped = hh + ridge * hh.diagonal().mean() * torch.eye(d).to(hh)
-        weight = (torch.linalg.pinv(damped, rtol=_RANK, hermitian=True) @ hz).T
+        # In units of each feature's own spread: a rank decided in theirs would drop nanometres beside metres.
+        spread = hh.diagonal().clamp_min(0).sqrt()
+        constant = spread <= _ROUNDING * self._count**0.5 * self._mean[:d].abs()
+        inverse = torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, spread))
+        scaled = inverse[:, None] * damped * inverse
+        weight = (
+            inverse[:, None] * (torch.linalg.pinv(scaled, rtol=_RANK, hermitian=True) @ (inverse[:, None] * hz))
+        ).T
         left = zz - 2 * (weight * hz.T).sum(dim=1) + ((weight @ hh) * weight).sum(dim=1)
         total = float(zz.sum())
         r2 = 1 - float(left.clamp_min(0).sum()) / total if total > 0 else float("nan")
