@@ -11,9 +11,6 @@ from liftscape.activations import AffinePiece
 
 __all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces"]
 
-# Rows of the outgoing factor that are worked on at a time.
-_ROWS = 256
-
 
 @dataclass(frozen=True)
 class Frame:
@@ -76,11 +73,12 @@ def draw_frames(
         onto_input = frame if onto_input is None else frame @ onto_input
         # Rows or columns are orthonormal, so that the transpose is the pseudo-inverse, at no cost.
         remaining = remaining @ frame.T
+    # What B does off the frame's columns is free, drawn in coordinates there, mostly one: projecting all of a drawn B
+    # costs more than all else that is drawn.
+    off = _complement(frame, frame.shape[0] - min(int(alive[-1].sum()), frame.shape[1]), generator)
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
-    # Some rows at a time: a large map's factors are the memory that a lift takes.
-    for rows in remaining.split(_ROWS):
-        free = torch.randn(rows.shape, generator=generator, dtype=weight.dtype)
-        rows += scale * (free - (free @ frame) @ frame.T)
+    free = torch.randn(len(remaining), off.shape[1], generator=generator, dtype=weight.dtype)
+    remaining += scale * free @ off.T
     return frames, remaining
 
 
@@ -124,6 +122,14 @@ def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:
     extra = torch.randn(width - rank, m, generator=generator, dtype=weight.dtype)
     span = torch.linalg.qr(torch.cat([rows, extra]).T)[0].T
     return _uniform_frame(width, width, generator) @ span
+
+
+def _complement(frame: Tensor, count: int, generator: torch.Generator) -> Float[Tensor, "k count"]:
+    """Return orthonormal columns off those of a frame, whose columns or living rows are orthonormal."""
+    drawn = torch.randn(frame.shape[0], count, generator=generator, dtype=frame.dtype)
+    for _ in range(2):
+        drawn = torch.linalg.qr(drawn - frame @ (frame.T @ drawn))[0]
+    return drawn
 
 
 def _uniform_frame(rows: int, columns: int, generator: torch.Generator) -> Tensor:
