@@ -27,6 +27,9 @@ from liftscape.training import initial_model
 
 __all__ = ["ensembles", "lifting", "monitor", "orthogonalising", "products", "reorthogonalisation"]
 
+# The parameters of ResNet-18, and how many vectors of that length are orthogonalised.
+_SIZE, _COUNT = 11_173_962, 30
+
 
 def turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Return the CPU seconds of each function in each round."""
@@ -80,17 +83,16 @@ def orthogonalising(device: torch.device) -> dict[str, Callable[[], object]]:
 
     Both make one pass where one is enough; ours also measures whether it was.
     """
-    size, count = 11_173_962, 30
     generator = torch.Generator().manual_seed(0)
-    basis = Basis(count + 1, size, torch.float32, device)
-    for _ in range(count):
-        basis.append(torch.randn(1, size, generator=generator).to(device))
-    w = torch.randn(1, size, generator=generator).to(device)
+    basis = Basis(_COUNT + 1, _SIZE, torch.float32, device)
+    for _ in range(_COUNT):
+        basis.append(torch.randn(1, _SIZE, generator=generator).to(device))
+    w = torch.randn(1, _SIZE, generator=generator).to(device)
     vectors = [row.clone() for row in basis.rows]
 
     def ours() -> None:
         basis.append(w)
-        basis.count = count
+        basis.count = _COUNT
 
     def loop() -> Tensor:
         rest = w[0].clone()
@@ -110,9 +112,8 @@ def reorthogonalisation(_: str, rounds: int) -> dict[str, float]:
     functions = orthogonalising(torch.device("cpu"))
     turns(functions, 1)
     times = turns(functions, rounds)
-    size, count = 11_173_962, 30
-    block = torch.randn(count, size, generator=torch.Generator().manual_seed(0))
-    basis = Basis(count, size, torch.float32, block.device)
+    block = torch.randn(_COUNT, _SIZE, generator=torch.Generator().manual_seed(0))
+    basis = Basis(_COUNT, _SIZE, torch.float32, block.device)
 
     def ours() -> None:
         basis.count = 0

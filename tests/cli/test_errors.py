@@ -93,3 +93,11 @@ def test_held_out_data_that_do_not_fit_are_told_in_one_line(command: Command, fo
     assert (status, out) == (2, "")
     assert re.search(r"liftscape: Sequential raised on inputs of shape \(9, 2\) .* give inputs that fit it", err), err
     assert not Path("small").exists()
+
+
+def test_held_out_data_without_a_budget_are_not_ignored(command: Command) -> None:
+    arguments = ("fold", "my_model.py:build", "--data", "my_data.py:load", "--out", "small")
+    status, out, err = command(*arguments, "--held-out", "my_data.py:load")
+    assert (status, out) == (2, "")
+    assert "give --budget too" in err
+    assert not Path("small").exists()

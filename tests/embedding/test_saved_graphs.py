@@ -116,3 +116,28 @@ def test_a_file_that_would_call_something_else_is_refused(
     calls[1] = [calls[1][0], op, target, {"tuple": args}, {"dict": kwargs}]
     with pytest.raises(ls.LiftscapeError, match=sentence):
         apply_edits(base, edits, torch.device("cpu"), F64)
+
+
+class Sizes(nn.Module):
+    """Reads sizes as attention written by hand does: heads by view, a table cut to the length, rows by size(0)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.rand(10, 6))
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, length, width = x.shape
+        heads = (x + self.table[:length]).view(samples, length, 2, width // 2).transpose(1, 2)
+        mixed = torch.softmax(heads @ heads.transpose(-1, -2), dim=-1) @ heads
+        rows = mixed.transpose(1, 2).reshape(samples * length, width)
+        return self.last(functional.gelu(self.first(rows))).view(x.size(0), -1, width)
+
+
+def test_a_fold_of_a_network_that_reads_sizes_comes_back_at_other_sizes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Sizes().to(F64), torch.randn(5, 3, 6, dtype=F64)
+    folded = ls.fold(model, x, at="gelu", how="least-squares")
+    path = ls.save_folded(model, folded, tmp_path / "small.safetensors")
+    other = torch.randn(7, 4, 6, dtype=F64)
+    assert torch.equal(ls.load_folded(lambda: model, path)(other), folded.model(other))

@@ -104,3 +104,19 @@ def test_a_linear_layer_that_borders_keep_from_folding_is_not_said_to_fold() -> 
         assert found.uses[0].exactly_linear
         assert found.uses[0].folds_exactly == folds
         assert ("without any change" in found.advice) == (folds and found.uses[0].parameters_saved > 0)
+
+
+def test_a_layer_that_the_data_never_reach_is_named() -> None:
+    class Idle(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = torch.nn.Linear(3, 2), torch.nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    torch.manual_seed(0)
+    found = ls.inspect(
+        ls.EmpiricalRisk(Idle().double(), "mse", (torch.randn(9, 3).double(), torch.zeros(9, 2).double()))
+    )
+    assert "R has no curvature at all in 'idle', as where the data never reach a layer." in found.verdict

@@ -62,7 +62,7 @@ def fold(
     from liftscape.cli._network import check_places, relative_gap, save_network
     from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
 
-    share = None if budget is None else _share(budget)
+    share = _share(budget, held_out)
     check_places(out, onnx)
     with user_output_aside(), progress("folding") as advance:
         from liftscape.folding import Fold
@@ -85,10 +85,14 @@ def fold(
         show(*tables, *(() if exported is None else (_onnx_table(exported),)))
 
 
-def _share(text: str) -> float:
-    """Read a budget, as a share or in per cent."""
+def _share(text: str | None, held_out: str | None) -> float | None:
+    """Read a budget, as a share or in per cent; None for none, which leaves nothing to check on held-out data."""
     from liftscape.outcomes import LoadError
 
+    if text is None:
+        if held_out is None:
+            return None
+        raise LoadError(f"--held-out {held_out} is where a budget is checked; give --budget too, or leave it out.")
     try:
         value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

@@ -17,6 +17,8 @@ __all__ = ["argument", "as_plain", "function_of", "methods", "name_of", "spelt"]
 _OPERATORS = ("add", "iadd", "sub", "isub", "mul", "imul", "truediv", "matmul", "neg", "pow", "floordiv", "getitem")
 # What a tensor tells about itself; other attributes could lead from a file to code.
 _ATTRIBUTES = ("T", "device", "dtype", "mT", "ndim", "shape")
+# What torch.export makes of x.shape[0]: numbers of a tensor, which other operations on the list must return themselves.
+_SIZES = ("aten.sym_size.int", "aten.sym_numel.default")
 _KINDS = {"dtype": torch.dtype, "memory_format": torch.memory_format, "layout": torch.layout}
 
 
@@ -45,8 +47,8 @@ def name_of(function: Any, args: Sequence[Any], where: str) -> str:
         function_of(name, args)
     except LoadError:
         raise EmbeddingError(
-            f"'{where}' calls {own} in its forward, which a recipe cannot hold; save its state_dict beside the code "
-            "that makes it."
+            f"{_called(where)} calls {own} in its forward, which a recipe cannot hold; save its state_dict beside the "
+            "code that makes it."
         ) from None
     return name
 
@@ -72,7 +74,7 @@ def function_of(name: str, args: Sequence[Any]) -> Any:
     if space == "aten":
         packet, _, overload = rest.partition(".")
         found = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
-        if isinstance(found, torch._ops.OpOverload) and _is_of_tensors(found):
+        if isinstance(found, torch._ops.OpOverload) and (name in _SIZES or _is_of_tensors(found)):
             return found
     elif name in _functions()[0]:
         return _functions()[0][name]
@@ -136,7 +138,8 @@ def as_plain(value: Any, where: str) -> Any:
     for kind, cls in _KINDS.items():
         if isinstance(value, cls):
             return {kind: spelt(value)}
-    raise EmbeddingError(f"'{where}' passes a {type(value).__name__} in its forward, which a recipe cannot hold.")
+    kind = type(value).__name__
+    raise EmbeddingError(f"{_called(where)} passes a {kind} in its forward, which a recipe cannot hold.")
 
 
 def argument(entry: Any, made: Mapping[str, fx.Node]) -> Any:
@@ -175,3 +178,8 @@ def spelt(value: Any) -> str:
         The name.
     """
     return str(value).removeprefix("torch.")
+
+
+def _called(where: str) -> str:
+    """Name a block in a sentence, which has no name where it is all of the network."""
+    return f"'{where}'" if where else "the network"

@@ -185,9 +185,18 @@ def _verdict(reading: Plateau, whole: LayerCurvature, rows: Sequence[LayerCurvat
         )
     bending = [row.layer for row in finite if row.lowest + row.lowest_bound < 0]
     if bending and len(finite) > 1:
-        named = ", ".join(f"'{name}'" for name in bending[:5]) + (" and others" if len(bending) > 5 else "")
-        sentences.append(f"R curves down inside {len(bending)} of {len(rows)} layers on their own: {named}.")
+        sentences.append(
+            f"R curves down inside {len(bending)} of {len(rows)} layers on their own: {_first_names(bending)}."
+        )
+    flat = [row.layer for row in finite if row.trace.value == row.lowest == row.highest == 0]
+    if flat:
+        sentences.append(f"R has no curvature at all in {_first_names(flat)}, as where the data never reach a layer.")
     return " ".join(sentences)
+
+
+def _first_names(names: Sequence[str]) -> str:
+    """Name at most five layers."""
+    return ", ".join(f"'{name}'" for name in names[:5]) + (" and others" if len(names) > 5 else "")
 
 
 def _advice(reading: Plateau, whole: LayerCurvature) -> str:
