@@ -73,12 +73,10 @@ def draw_frames(
         onto_input = frame if onto_input is None else frame @ onto_input
         # Rows or columns are orthonormal, so that the transpose is the pseudo-inverse, at no cost.
         remaining = remaining @ frame.T
-    # What B does off the frame's columns is free, drawn in coordinates there, mostly one: projecting all of a drawn B
-    # costs more than all else that is drawn.
-    off = _complement(frame, frame.shape[0] - min(int(alive[-1].sum()), frame.shape[1]), generator)
+    free = torch.randn(remaining.shape, generator=generator, dtype=weight.dtype)
+    off = _complement(frame, frame.shape[0] - min(int(alive[-1].sum()), frame.shape[1]))
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
-    free = torch.randn(len(remaining), off.shape[1], generator=generator, dtype=weight.dtype)
-    remaining += scale * free @ off.T
+    remaining += scale * (free @ off) @ off.T
     return frames, remaining
 
 
@@ -124,9 +122,13 @@ def _frame(weight: Tensor, width: int, generator: torch.Generator) -> Tensor:
     return _uniform_frame(width, width, generator) @ span
 
 
-def _complement(frame: Tensor, count: int, generator: torch.Generator) -> Float[Tensor, "k count"]:
-    """Return orthonormal columns off those of a frame, whose columns or living rows are orthonormal."""
-    drawn = torch.randn(frame.shape[0], count, generator=generator, dtype=frame.dtype)
+def _complement(frame: Tensor, count: int) -> Float[Tensor, "k count"]:
+    """Return orthonormal columns off those of a frame, whose columns or living rows are orthonormal.
+
+    They are mostly one, so that projecting onto them costs far less than projecting all of a factor off the frame.
+    """
+    # Any basis gives the same projection, so that the caller's generator is left alone.
+    drawn = torch.randn(frame.shape[0], count, generator=torch.Generator().manual_seed(0), dtype=frame.dtype)
     for _ in range(2):
         drawn = torch.linalg.qr(drawn - frame @ (frame.T @ drawn))[0]
     return drawn
