@@ -11,6 +11,9 @@ from liftscape.activations import AffinePiece
 
 __all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces"]
 
+# Rows of the outgoing factor that are worked on at a time.
+_ROWS = 256
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -73,10 +76,12 @@ def draw_frames(
         onto_input = frame if onto_input is None else frame @ onto_input
         # Rows or columns are orthonormal, so that the transpose is the pseudo-inverse, at no cost.
         remaining = remaining @ frame.T
-    free = torch.randn(remaining.shape, generator=generator, dtype=weight.dtype)
     off = _complement(frame, frame.shape[0] - min(int(alive[-1].sum()), frame.shape[1]))
     scale = torch.linalg.matrix_norm(weight) / max(weight.numel(), 1) ** 0.5
-    remaining += scale * (free @ off) @ off.T
+    # Some rows at a time: a large map's factors are the memory that a lift takes.
+    for rows in remaining.split(_ROWS):
+        free = torch.randn(rows.shape, generator=generator, dtype=weight.dtype)
+        rows += scale * (free @ off) @ off.T
     return frames, remaining
 
 
