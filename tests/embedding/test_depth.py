@@ -251,3 +251,27 @@ def test_what_takes_no_fewer_samples_is_traced_on_all_and_rare_randomness_is_fou
     torch.manual_seed(0)
     with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
         ls.lift(OfOneSize(0.5).double(), "map", x)
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-3, 1e-9, 0.0])
+def test_singular_values_of_short_maps_are_right_to_their_rounding(least: float, generator: torch.Generator) -> None:
+    """A large float32 map's values come from WWᵀ where that is exact enough; a rank below full is always seen."""
+    rows, columns = 300, 260
+    net = nn.Sequential(nn.Linear(columns, rows), nn.ReLU(), nn.Linear(rows, 1))
+    left = torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=F64))[0]
+    right = torch.linalg.qr(torch.randn(columns, columns, generator=generator, dtype=F64))[0]
+    strengths = torch.logspace(0, -2, columns, dtype=F64)
+    strengths[-1] = 1e-2 * least
+    if least:
+        weight = (left * strengths) @ right
+    else:
+        # Entries that are small integers keep their rank in float32.
+        weight = torch.randint(-3, 4, (rows, columns - 1), generator=generator, dtype=F64)
+        weight = torch.cat([weight, weight[:, :1]], dim=1)
+    with torch.no_grad():
+        net[0].weight.copy_(weight)
+    found = ls.lift(net, "0", torch.randn(8, columns, generator=generator)).sites[0]
+    values = torch.tensor(found.singular_values, dtype=F64)
+    exact = torch.linalg.svdvals(net[0].weight.detach().double())
+    assert float((values - exact).abs().max()) <= torch.finfo(torch.float32).eps * float(exact[0])
+    assert found.rank == columns - (not least)

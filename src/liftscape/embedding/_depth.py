@@ -11,7 +11,7 @@ from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
-from liftscape.embedding._draw import numerical_rank
+from liftscape.embedding._draw import numerical_rank, singular_values
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._insert import insert, layer_suffix, lines_of, matrices_of
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
@@ -127,7 +127,7 @@ def _lift_one(
     assert isinstance(linear, AFFINE)
     groups = groups_of(linear)
     weight = matrices_of(linear)
-    values = torch.linalg.svdvals(weight)
+    values = singular_values(weight, linear.weight.dtype)
     ranks = [numerical_rank(own, each) for own, each in zip(weight, values, strict=True)]
     del weight
     widths = choose_widths(site, max(ranks), width, groups)

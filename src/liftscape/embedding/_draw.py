@@ -9,10 +9,12 @@ from torch import Tensor
 
 from liftscape.activations import AffinePiece
 
-__all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces"]
+__all__ = ["Frame", "draw_frames", "draw_grouped_frames", "numerical_rank", "place_on_pieces", "singular_values"]
 
 # Rows of the outgoing factor that are worked on at a time.
 _ROWS = 256
+# Below so many rows and columns a singular value decomposition takes milliseconds.
+_GRAM = 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,27 @@ def numerical_rank(weight: Float[Tensor, "m_out m_in"], values: Float[Tensor, " 
     if not len(values):
         return 0
     return int((values > max(weight.shape) * torch.finfo(weight.dtype).eps * values[0]).sum())
+
+
+def singular_values(weight: Float[Tensor, "*groups m_out m_in"], dtype: torch.dtype) -> Float[Tensor, "*groups m"]:
+    """Return the singular values of a map, descending, as exactly as the dtype that holds it determines them.
+
+    Args:
+        weight: W, float64.
+        dtype: in which the map is held.
+
+    Returns:
+        The values, float64; their error is at most the rounding of W, eps(dtype)·σ₁.
+    """
+    resolution = torch.finfo(dtype).eps
+    if resolution > torch.finfo(weight.dtype).eps and min(weight.shape[-2:]) >= _GRAM:
+        # √λ(WWᵀ) errs by at most m·eps·σ₁²/σ and took 1.1 s for 2048², the decomposition of W itself 2.7 s.
+        small = weight if weight.shape[-2] <= weight.shape[-1] else weight.mT
+        values = torch.linalg.eigvalsh(small @ small.mT).flip(-1).clamp_min(0).sqrt()
+        error = max(weight.shape) * torch.finfo(weight.dtype).eps * values[..., 0]
+        if bool((error < resolution * values[..., -1]).all()):
+            return values
+    return torch.linalg.svdvals(weight)
 
 
 def draw_frames(

@@ -62,10 +62,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
         >>> [(site.name, site.feature_source, site.activation) for site in sites]
         [('0', 'input', '1'), ('2', '1', 'output')]
     """
-    trace = trace_first(model, inputs)
-    return tuple(
-        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, AFFINE)
-    )
+    return _sites_of(model, trace_first(model, inputs))
 
 
 def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)) -> Site:
@@ -88,9 +85,9 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
         raise SiteError(
             f"'' names the whole {type(model).__name__}; wrap it in nn.Sequential and name the map inside it."
         )
-    _check_function(model, inputs)
+    trace = _trace_function(model, inputs)
     modules = dict(model.named_modules(remove_duplicate=False))
-    sites = [site for site in find_sites(model, inputs) if isinstance(model.get_submodule(site.name), kinds)]
+    sites = [site for site in _sites_of(model, trace) if isinstance(model.get_submodule(site.name), kinds)]
     if name not in modules:
         nearest = difflib.get_close_matches(name, [site.name for site in sites], n=1, cutoff=0.3)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"its affine maps are {[site.name for site in sites]}."
@@ -107,24 +104,33 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
     )
 
 
-def _check_function(model: nn.Module, inputs: Any) -> None:
-    """Raise if the features that reach a site would not be the same at the next evaluation, or in another batch."""
+def _sites_of(model: nn.Module, trace: Trace) -> tuple[Site, ...]:
+    """Describe the affine maps."""
+    return tuple(
+        _site(model, name, module, trace) for name, module in model.named_modules() if isinstance(module, AFFINE)
+    )
+
+
+def _trace_function(model: nn.Module, inputs: Any) -> Trace:
+    """Trace a call, or raise if the features would not be the same at the next evaluation, or in another batch."""
     batches = iterate_inputs(inputs)
     first = next(batches, None)
     if first is None:
-        return
+        return trace_first(model, inputs)
+    trace: Trace | None = None
     before = _random_states()
     try:
-        trace_call(model, few_samples(first))
+        trace = trace_call(model, few_samples(first))
         check_deterministic(model, few_samples(first))
         certain = all(map(torch.equal, before, _random_states()))
     except (ModelError, RuntimeError, TypeError, IndexError):
         certain = False
     # Where nothing was drawn, a few samples tell as much as a batch, of which two passes may be most of the work.
-    if not certain:
-        trace_call(model, first)
+    if not certain or trace is None:
+        trace = trace_call(model, first)
         check_deterministic(model, first)
     check_batch_statistics(model, 1 if next(batches, None) is None else 2)
+    return trace
 
 
 def _random_states() -> list[Tensor]:
