@@ -30,3 +30,9 @@ settings.load_profile("liftscape")
 def generator() -> torch.Generator:
     """A generator with a fixed seed."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the tests' own check of types, which a user does not have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

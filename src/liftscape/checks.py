@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
-from liftscape.folding import Fold, FoldSearch, output_gap, search_difference
+from liftscape.folding import Collapse, Fold, FoldSearch, Trim, output_gap, search_difference
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -152,7 +152,7 @@ def check_embedding(embedding: Embedding, risk: EmpiricalRisk) -> Check:
 
 
 def check_fold(
-    fold: "Fold | FoldSearch",
+    fold: "Fold | FoldSearch | Trim | Collapse | torch.nn.Module",
     inputs: Any,
     original: torch.nn.Module,
     *,
@@ -163,7 +163,7 @@ def check_fold(
     """Measure the largest difference of outputs between a network and its fold, and print the table.
 
     Args:
-        fold: the fold.
+        fold: what a fold, a search, a trim or a collapse returned, or its network.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
         original: the network that was folded.
         held_out: further data.
@@ -174,7 +174,8 @@ def check_fold(
         The table.
 
     Raises:
-        LiftscapeError: if there are no inputs, or those to be searched are no tensors of floating-point numbers.
+        LiftscapeError: if there are no inputs, a network is none or on the meta device, or inputs that are to be
+            searched are no tensors of floating-point numbers.
 
     Example:
         >>> from liftscape.folding import fold
@@ -184,14 +185,15 @@ def check_fold(
         True
     """
     tiny = torch.finfo(torch.float64).tiny
-    gap, scale = output_gap(original, fold.model, inputs)
+    folded = fold.model if isinstance(fold, (Fold, FoldSearch, Trim, Collapse)) else fold
+    gap, scale = output_gap(original, folded, inputs)
     rows = [CheckRow("outputs kept", gap / max(scale, tiny), _LOCAL_FORM)]
     if held_out is not None:
-        gap, scale = output_gap(original, fold.model, held_out)
+        gap, scale = output_gap(original, folded, held_out)
         rows.append(CheckRow("outputs kept on held-out data", gap / max(scale, tiny), _LOCAL_FORM))
     if not search:
         return _print(*rows)
-    found = search_difference(original, fold.model, inputs, generator=generator)
+    found = search_difference(original, folded, inputs, generator=generator)
     check = _print(*rows, CheckRow("outputs kept in the box of the data", found.gap, _LOCAL_FORM))
     if rows[0].holds and not check.rows[-1].holds:
         entries = ", ".join(f"{entry:.4g}" for entry in found.example.flatten()[:8].tolist())

@@ -92,13 +92,15 @@ def test_accuracy_on_held_out_data_is_what_is_kept() -> None:
     assert found.steps[0].held_out == pytest.approx(accuracy(model))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_budget_that_cannot_be_met_says_what_is_nearest() -> None:
     given = risk((0.1, 0.1, 0.1))
     found = ls.fold_within(given, 0.0, at=["1"])
     assert found.removed == ()
     assert "the nearest gives" in found.reason
-    for wrong in ({"budget": -1.0}, {"budget": float("nan")}, {"budget": 0.1, "by": "speed"}):
-        with pytest.raises(ls.LiftscapeError, match="budget must be at least 0"):
+    budgets = [{"budget": wrong} for wrong in (-1.0, float("nan"), True, float("inf"), "1%")]
+    for wrong in (*budgets, {"budget": 0.1, "by": "speed"}):
+        with pytest.raises(ls.LiftscapeError, match="budget must be a number of at least 0"):
             ls.fold_within(given, **wrong)
 
 

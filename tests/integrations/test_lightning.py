@@ -131,11 +131,13 @@ def test_the_probe_follows_the_trainers_precision() -> None:
     assert watch.readings[1].value == watch.readings[1].value
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_monitor_of_another_network_and_an_empty_interval_are_refused() -> None:
     stranger = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     monitor = Monitor(ls.EmpiricalRisk(stranger, "mse", data()))
-    with pytest.raises(ls.LiftscapeError, match="every is 0"):
-        ls.integrations.LightningMonitor(monitor, every=0)
+    for every in (0, 1.5, True, "a"):
+        with pytest.raises(ls.LiftscapeError, match=f"a whole number of at least 1, not {every!r}"):
+            ls.integrations.LightningMonitor(monitor, every=every)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",

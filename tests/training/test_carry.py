@@ -67,6 +67,24 @@ def test_an_optimizer_of_another_network_is_refused() -> None:
         ls.carry_over(torch.optim.SGD(other.parameters(), lr=0.1), model, model)
 
 
+def test_what_is_kept_in_vectors_of_all_parameters_is_refused() -> None:
+    old = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    x = torch.ones(4, 2)
+    optimizer = torch.optim.LBFGS(old.parameters())
+    lifted = ls.lift(old, "2", x).model
+    assert isinstance(ls.carry_over(optimizer, old, lifted), torch.optim.LBFGS)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = old(x).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with pytest.raises(ls.LiftscapeError, match="make a new LBFGS"):
+        ls.carry_over(optimizer, old, lifted)
+
+
 def test_what_was_not_trained_stays_untrained_and_what_was_merged_starts_afresh() -> None:
     model = ls.nets.mlp((3, 3, 3, 1), "tanh")
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=F64)

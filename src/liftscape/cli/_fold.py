@@ -36,7 +36,11 @@ def fold(
     ] = None,
     budget: Annotated[
         str | None,
-        Parameter(help="Fold by least squares too, as long as the loss rises by at most this, as in 0.1%% or 0.001."),
+        Parameter(
+            # Else "-1%" would be taken for an option.
+            allow_leading_hyphen=True,
+            help="Fold by least squares too, as long as the loss rises by at most this, as in 0.1% or 0.001.",
+        ),
     ] = None,
     by: Annotated[
         Literal["loss", "accuracy"], Parameter(help="What the budget is of: a relative rise, or points of accuracy.")
@@ -94,11 +98,11 @@ def _share(text: str | None, held_out: str | None) -> float | None:
             return None
         raise LoadError(f"--held-out {held_out} is where a budget is checked; give --budget too, or leave it out.")
     try:
-        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise LoadError(f"--budget must be a number or a percentage, as in 0.1%, but {text!r} was given.") from None
     if not 0 <= value < float("inf"):
-        raise LoadError(f"--budget must be at least 0, but {text!r} was given.")
+        raise LoadError(f"--budget must be a number of at least 0, but {text!r} was given.")
     return value
 
 

@@ -18,7 +18,7 @@ from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import Outcome
-from liftscape.risk import trainable_parameters
+from liftscape.risk import require_module, trainable_parameters
 from liftscape.sites import AFFINE, copy_with, groups_of, require_site
 
 __all__ = ["LiftedSite", "lift"]
@@ -100,8 +100,7 @@ def lift(
     check_margin(margin)
     names = [at] if isinstance(at, str) else list(at)
     embedding = model if isinstance(model, Embedding) else None
-    network = embedding.model if embedding else model
-    assert isinstance(network, nn.Module)
+    network = require_module(embedding.model if embedding else model)
     for name in names:
         step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin, share)
         embedding = step if embedding is None else _compose(embedding, step, name)

@@ -26,7 +26,7 @@ from liftscape.embedding._readers import follow_neurons
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
 from liftscape.outcomes import EmbeddingError, Outcome, SiteError
-from liftscape.risk import trainable_parameters
+from liftscape.risk import require_module, trainable_parameters
 from liftscape.sites import Affine, copy_with, remade
 
 __all__ = ["WidenedSite", "columns_of", "embed"]
@@ -90,8 +90,7 @@ def embed(
         (5, True)
     """
     given = model if isinstance(model, Embedding) else None
-    network = given.model if given else model
-    assert isinstance(network, nn.Module)
+    network = require_module(given.model if given else model)
     if not layers:
         raise EmbeddingError("an embedding in width needs a layer; give layers={name: NeuronMap(index, shares)}.")
     widened: dict[str, WidenedLayer] = {}

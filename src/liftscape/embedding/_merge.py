@@ -13,6 +13,7 @@ from liftscape.embedding._embed import columns_of
 from liftscape.embedding._layers import require_affine, require_layer
 from liftscape.embedding._readers import find_readers
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
+from liftscape.risk import require_module
 from liftscape.sites import Affine, copy_with, find_sites, output_gap, remade
 
 __all__ = ["Merge", "merge"]
@@ -77,7 +78,7 @@ def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9
     """
     if not tolerance >= 0:
         raise EmbeddingError(f"tolerance must be at least 0, but {tolerance} was given.")
-    map_ = require_layer(model, at)
+    map_ = require_layer(require_module(model), at)
     readers = {name: require_affine(model, name) for name in find_readers(model, at, inputs)}
     homogeneous, odd = (False, False) if inputs is None else _laws_of(model, at, tuple(readers), inputs)
     rows = _rows(map_)

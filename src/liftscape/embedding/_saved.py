@@ -18,6 +18,7 @@ from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._recipe import apply_edits, find_edits
 from liftscape.embedding._weights import load_strictly, read_weights
 from liftscape.outcomes import EmbeddingError, LoadError
+from liftscape.risk import require_module
 
 __all__ = ["RECIPE", "WEIGHTS", "check_place", "load_embedded", "save_embedded"]
 
@@ -48,6 +49,7 @@ def save_embedded(
 
     Raises:
         EmbeddingError: if the difference of the two networks is none that a recipe can hold.
+        ModelError: if a network is none, or on the meta device.
         LoadError: if the place holds another network and may not be overwritten, or is no folder or file as its name
             says.
 
@@ -61,7 +63,7 @@ def save_embedded(
     """
     place = Path(path)
     base, model = (embedded.base, embedded.model) if isinstance(embedded, Embedding) else embedded
-    files = dict(zip(_files(place), _render(base, model), strict=True))
+    files = dict(zip(_files(place), _render(require_module(base), require_module(model)), strict=True))
     check_place(place)
     taken = [file for file in files if file.exists()]
     if not overwrite and any(file.read_bytes() != files[file] for file in taken):

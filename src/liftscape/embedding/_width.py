@@ -10,6 +10,7 @@ from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._layers import require_layer
 from liftscape.embedding._neuron_map import NeuronMap
 from liftscape.outcomes import EmbeddingError
+from liftscape.risk import require_module
 
 __all__ = ["add_null_neuron", "split"]
 
@@ -92,5 +93,4 @@ def add_null_neuron(
 def _width(model: "nn.Module | Embedding", at: str) -> int:
     """Return the neurons of a layer."""
     network = model.model if isinstance(model, Embedding) else model
-    assert isinstance(network, nn.Module)
-    return len(require_layer(network, at).weight)
+    return len(require_layer(require_module(network), at).weight)

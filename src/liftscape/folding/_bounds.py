@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.activations import kind_of
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
+from liftscape.risk import require_module
 from liftscape.sites import AFFINE, Affine
 
 __all__ = [
@@ -69,6 +70,7 @@ def interval_bounds(
         >>> round(float(low), 9), round(float(high), 9)
         (1.0, 3.0)
     """
+    require_module(model)
     box = box_of(low, high)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
@@ -81,7 +83,9 @@ def interval_bounds(
 
 def box_of(low: Tensor, high: Tensor) -> Interval:
     """Return a box of one sample in float64, or raise if its ends are none."""
-    if low.shape != high.shape:
+    if low.is_meta or high.is_meta:
+        wrong = "the meta device, where they hold no numbers, was given"
+    elif low.shape != high.shape:
         wrong = f"shapes {tuple(low.shape)} and {tuple(high.shape)} were given"
     elif (unknown := int((~(low.isfinite() & high.isfinite())).sum())) > 0:
         wrong = f"{unknown} of {low.numel()} are not finite"

@@ -93,8 +93,9 @@ def fold(
         raise LiftscapeError(f"bounds must be 'linear' or 'interval', but {bounds!r} was given.")
     if (how == "proved") != (box is not None):
         raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
-    if box is not None and not (isinstance(box, (tuple, list)) and [type(end) for end in box] == [Tensor, Tensor]):
-        raise LiftscapeError(f"a box is two tensors (low, high) of one input, but {box!r} was given.")
+    ends = [isinstance(end, Tensor) and not end.is_meta for end in box] if isinstance(box, (tuple, list)) else []
+    if box is not None and ends != [True, True]:
+        raise LiftscapeError(f"a box is two tensors (low, high) of numbers of one input, but {box!r} was given.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     if how != "least-squares" and ridge != 0:

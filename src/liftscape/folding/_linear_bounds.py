@@ -20,6 +20,7 @@ from liftscape.folding._bounds import (
     through,
 )
 from liftscape.folding._relaxations import Lines, bounding_lines
+from liftscape.risk import require_module
 from liftscape.sites import AFFINE
 
 __all__ = ["linear_bounds"]
@@ -84,6 +85,7 @@ def linear_bounds(
         >>> bool(high.abs() < 1e-12)  # intervals give 2, since they forget that both neurons see one input
         True
     """
+    require_module(model)
     box = plain = box_of(low, high)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     steps: list[_Step] = []

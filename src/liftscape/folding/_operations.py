@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liftscape.risk import call_model, trainable_parameters
+from liftscape.risk import call_model, require_module, trainable_parameters
 from liftscape.sites import first_batch
 
 __all__ = ["operations"]
@@ -33,6 +33,7 @@ def operations(model: nn.Module, inputs: Any) -> int:
         >>> operations(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.zeros(5, 3))
         16
     """
+    require_module(model)
     batch = first_batch(inputs)
     leaf = batch if isinstance(batch, Tensor) else next(iter(batch.values() if isinstance(batch, dict) else batch))
     counts = [0]

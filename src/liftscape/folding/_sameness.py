@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.risk import require_module
 from liftscape.sites import iterate_inputs, outputs_of
 
 __all__ = ["Sameness", "search_difference"]
@@ -69,6 +70,8 @@ def search_difference(
     """
     if starts < 1 or steps < 1:
         raise LiftscapeError(f"starts and steps must be at least 1, but {starts} and {steps} were given.")
+    for network in (first, second):
+        require_module(network)
     low, high, scale, pool = _box(first, inputs, starts, generator)
     reach = high - low
     # A kink of one network may hide the slope of the difference; a little noise does not stay on it.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ def fold_within(
         The network and the way to it; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if the budget is negative, by is unknown, or the loss is not finite.
+        LiftscapeError: if the budget is negative or not finite, by is unknown, or the loss is not finite.
         DataError: if accuracy is asked for where targets are no classes.
 
     Example:
@@ -111,8 +111,11 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if not isinstance(budget, (int, float)) or not budget >= 0 or by not in {"loss", "accuracy"}:
-        raise LiftscapeError(f"budget must be at least 0 of 'loss' or 'accuracy', but {budget!r} of {by!r} was given.")
+    number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
+    if not number or not 0 <= budget < inf or by not in {"loss", "accuracy"}:
+        raise LiftscapeError(
+            f"budget must be a number of at least 0 of 'loss' or 'accuracy', but {budget!r} of {by!r} was given."
+        )
     wanted = [at] if isinstance(at, str) else at
     judge = risk if held_out is None else EmpiricalRisk(risk.model, risk.loss, held_out)
     start = _value(judge, by)

@@ -25,11 +25,11 @@ class LightningMonitor(Callback):
     main process. Numbers go to the trainer's loggers and into ``trainer.callback_metrics``, named ``liftscape/…``.
 
     Args:
-        monitor: of a risk of the LightningModule, or of a network in it.
+        monitor: made in eval mode where there is dropout; of a risk of the LightningModule, or of a network in it.
         every: optimizer steps from one record to the next.
 
     Raises:
-        LiftscapeError: if every is not at least 1.
+        LiftscapeError: if every is no whole number of at least 1.
         MissingPackageError: if Lightning is not installed.
 
     Example:

@@ -14,7 +14,7 @@ from liftscape.integrations._convert import call, convert
 from liftscape.integrations._packages import import_extra
 from liftscape.integrations._session import Session
 from liftscape.outcomes import LiftscapeError, LoadError, ModelError, Outcome
-from liftscape.risk import copy_model
+from liftscape.risk import copy_model, require_module
 from liftscape.sites import first_batch, iterate_inputs
 
 __all__ = ["OnnxExport", "check_onnx", "export_onnx", "to_onnx", "write_onnx"]
@@ -148,7 +148,7 @@ def export_onnx(
 
     Raises:
         LiftscapeError: if the dtype or the tolerance is none.
-        ModelError: if the model is too large, or cannot be exported or run.
+        ModelError: if the model is none, on the meta device or too large, or cannot be exported or run.
     """
     if dtype not in _DTYPES or not tolerance >= 0:
         raise LiftscapeError(
@@ -156,7 +156,7 @@ def export_onnx(
             "were given."
         )
     check_onnx(Path(path))
-    given, name = copy_model(model).eval(), type(model).__name__
+    given, name = copy_model(require_module(model)).eval(), type(model).__name__
     network = copy_model(given).to("cpu", dtype)
     size = sum(tensor.nbytes for tensor in network.state_dict().values() if isinstance(tensor, Tensor))
     if size > _LARGEST:

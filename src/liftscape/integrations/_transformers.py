@@ -24,11 +24,11 @@ class TrainerMonitor(TrainerCallback):
     not know their trainer, it writes into ``state.log_history`` alone. Names are ``liftscape/…``.
 
     Args:
-        monitor: of a risk of the model, or of a network in it.
+        monitor: made in eval mode where there is dropout; of a risk of the model, or of a network in it.
         every: optimizer steps from one record to the next.
 
     Raises:
-        LiftscapeError: if every is not at least 1.
+        LiftscapeError: if every is no whole number of at least 1.
         MissingPackageError: if Transformers is not installed.
 
     Example:

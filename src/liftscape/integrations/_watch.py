@@ -25,12 +25,12 @@ class Watch:
         every: optimizer steps from one record to the next.
 
     Raises:
-        LiftscapeError: if every is not at least 1.
+        LiftscapeError: if every is no whole number of at least 1.
     """
 
     def __init__(self, monitor: Monitor, every: int) -> None:
-        if every < 1:
-            raise LiftscapeError(f"a monitor records every so many steps, at least 1, but every is {every}.")
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise LiftscapeError(f"a monitor records every so many steps, a whole number of at least 1, not {every!r}.")
         self.monitor = monitor
         self._every = every
         self._next = 0

@@ -11,7 +11,7 @@ from liftscape.linearity._fit import AffineFit, fitting, replace_run
 from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_module
 from liftscape.sites import run_batches
 
 __all__ = ["LinearityRow", "LinearityTable", "layer_linearity", "model_and_inputs", "rows_of"]
@@ -128,7 +128,7 @@ def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) ->
     """
     if isinstance(model_or_risk, EmpiricalRisk):
         return model_or_risk.model, model_or_risk.batches if inputs is None else inputs
-    return model_or_risk, inputs
+    return require_module(model_or_risk), inputs
 
 
 def _row(occupancy: Occupancy, fits: dict[str, AffineFit], changes: dict[str, float]) -> LinearityRow:

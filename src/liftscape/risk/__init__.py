@@ -16,7 +16,7 @@ from liftscape.risk._inputs import inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
-from liftscape.risk._parameters import trainable_parameters
+from liftscape.risk._parameters import require_module, trainable_parameters
 from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._risk import EmpiricalRisk
 
@@ -46,6 +46,7 @@ __all__ = [
     "map_tensors",
     "named_tensors",
     "output_tensor",
+    "require_module",
     "slice_batch",
     "trainable_parameters",
     "twice_differentiable",

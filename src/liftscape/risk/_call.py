@@ -16,7 +16,7 @@ from liftscape.risk._batches import Batches
 from liftscape.risk._inputs import inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors, named_tensors
-from liftscape.risk._parameters import trainable_parameters
+from liftscape.risk._parameters import require_module, trainable_parameters
 
 __all__ = [
     "arguments_of",
@@ -129,7 +129,7 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
             output holds no tensor, two evaluations differ, or the model raises on the inputs.
         DataError: if inputs and parameters differ in dtype or device.
     """
-    params = trainable_parameters(model)
+    params = trainable_parameters(require_module(model))
     if not params:
         raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
     check_real(model)

@@ -1,12 +1,13 @@
 """The trainable parameters θ of a module, and others that fit it."""
 
 from collections.abc import Mapping
+from itertools import chain
 
 from torch import Tensor, nn
 
 from liftscape.outcomes import ModelError
 
-__all__ = ["fitting", "trainable_parameters"]
+__all__ = ["fitting", "require_module", "trainable_parameters"]
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
@@ -23,6 +24,30 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
         ['weight', 'bias']
     """
     return {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def require_module(model: object) -> nn.Module:
+    """Return a module that holds numbers, or raise.
+
+    Args:
+        model: what was given as one.
+
+    Returns:
+        The same.
+
+    Raises:
+        ModelError: if it is no module, or a parameter or buffer is on the meta device.
+    """
+    if not isinstance(model, nn.Module):
+        hint = "give its .model" if isinstance(getattr(model, "model", None), nn.Module) else "build one first"
+        raise ModelError(f"a model is a torch.nn.Module, but {type(model).__name__} was given; {hint}.")
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name} of {type(model).__name__} is on the meta device, where it holds no numbers; load its weights "
+                "first."
+            )
+    return model
 
 
 def fitting(params: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from liftscape.outcomes import ModelError, Outcome, SiteError
-from liftscape.risk import check_batch_statistics, check_deterministic
+from liftscape.risk import check_batch_statistics, check_deterministic, require_module
 from liftscape.sites._affine import AFFINE, Affine
 from liftscape.sites._features import few_samples, first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
@@ -79,8 +79,9 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
 
     Raises:
         SiteError: if there is no such module (the nearest name is offered) or no layer can be inserted there.
-        ModelError: if the model is random, or trains BatchNorm over several batches.
+        ModelError: if the model is none, random, or on the meta device, or trains BatchNorm over several batches.
     """
+    require_module(model)
     if name == "":
         raise SiteError(
             f"'' names the whole {type(model).__name__}; wrap it in nn.Sequential and name the map inside it."
@@ -149,9 +150,10 @@ def trace_first(model: nn.Module, inputs: Any) -> Trace:
         The events.
 
     Raises:
-        ModelError: if the model raises on the batch.
+        ModelError: if the model raises on the batch, or is none.
     """
     batch = first_batch(inputs)
+    require_module(model)
     try:
         return trace_call(model, few_samples(batch))
     except ModelError:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import call_model, output_tensor, trainable_parameters
+from liftscape.risk import call_model, output_tensor, require_module, trainable_parameters
 from liftscape.sites._features import iterate_inputs
 
 __all__ = ["change_of_outputs", "output_gap", "outputs_of"]
@@ -26,12 +26,14 @@ def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float,
         Both numbers.
 
     Raises:
-        LiftscapeError: if there are no inputs.
+        LiftscapeError: if there are no inputs, or a network is none or on the meta device.
 
     Example:
         >>> output_gap(nn.Identity(), nn.ReLU(), torch.tensor([[-1.0], [3.0]]))
         (1.0, 3.0)
     """
+    for network in (first, second):
+        require_module(network)
     pairs: list[list[float]] = []
     for batch in iterate_inputs(inputs):
         ours, theirs = (_drawn_alike(network, batch) for network in (first, second))

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from liftscape.outcomes import LiftscapeError
 
@@ -30,7 +30,7 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         An optimizer of the same class.
 
     Raises:
-        LiftscapeError: if the optimizer trains a parameter that is not the old network's.
+        LiftscapeError: if the optimizer trains a parameter that is not the old network's, or is an L-BFGS under way.
 
     Example:
         >>> old = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
@@ -46,6 +46,11 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         raise LiftscapeError(
             f"the optimizer trains {strangers} parameters that {type(old).__name__} does not have; give the network "
             "that it was made for."
+        )
+    if isinstance(optimizer, LBFGS) and optimizer.state:
+        raise LiftscapeError(
+            "LBFGS keeps what it has learnt in vectors of all parameters, which those of another network do not fit; "
+            "make a new LBFGS for the new network."
         )
     own = dict(new.named_parameters())
     taken = {name for name, parameter in old.named_parameters() if name in own and _same(parameter, own[name])}
