@@ -78,3 +78,33 @@ def test_one_sentence_names_what_is_wrong(model: nn.Module, loss: object, data: 
         ls.EmpiricalRisk(model, loss, data)  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Counting(nn.Module):
+    """Adds up how many samples it has seen, and outputs the count where asked to."""
+
+    def __init__(self, told: bool) -> None:
+        super().__init__()
+        self.map = nn.Linear(3, 1, dtype=torch.float64)
+        self.told, self.seen = told, [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen[0] += len(x)
+        return self.map(x) + (self.seen[0] if self.told else 0)
+
+
+def test_determinism_is_checked_on_few_samples_where_nothing_is_drawn() -> None:
+    x = torch.ones(100, 3, dtype=torch.float64)
+    model = Counting(told=False)
+    ls.EmpiricalRisk(model, "mse", (x, x[:, :1]))
+    assert model.seen[0] <= 110
+    with pytest.raises(ls.LiftscapeError, match="two evaluations differ at the model itself"):
+        ls.EmpiricalRisk(Counting(told=True), "mse", (x, x[:, :1]))
+
+
+def test_rare_randomness_is_found_on_all_samples() -> None:
+    """Two samples would mostly agree: of 2,000 a hundredth are put to zero."""
+    x = torch.ones(2000, 1, dtype=torch.float64)
+    model = nn.Sequential(nn.Dropout(0.01), nn.Linear(1, 1)).double()
+    with pytest.raises(ls.LiftscapeError, match="two evaluations differ at module '0'"):
+        ls.EmpiricalRisk(model, "mse", (x, x))

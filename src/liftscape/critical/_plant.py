@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from liftscape.outcomes import LiftscapeError, ModelError
 from liftscape.risk import Hessian, as_batches, call_model, trainable_parameters
 from liftscape.risk._batches import batch_size
-from liftscape.risk._call import check_model
+from liftscape.risk._function import check_model
 from liftscape.risk._hessian import backward_rows
 
 __all__ = ["plant_critical_point"]

@@ -1,18 +1,12 @@
 """R_S(θ) as a pure function, with its gradient and its Hessian as an operator."""
 
 from liftscape.risk._batches import Batch, Batches, as_batches
-from liftscape.risk._call import (
-    arguments_of,
-    call_model,
-    check_batch_statistics,
-    check_deterministic,
-    check_real,
-    copy_model,
-)
+from liftscape.risk._call import arguments_of, call_model, copy_model
 from liftscape.risk._chosen import chosen_parameters
+from liftscape.risk._function import check_batch_statistics, check_deterministic, check_real
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
-from liftscape.risk._inputs import inputs_named
+from liftscape.risk._inputs import few_samples, inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
@@ -40,6 +34,7 @@ __all__ = [
     "check_real",
     "chosen_parameters",
     "copy_model",
+    "few_samples",
     "flatten",
     "inputs_named",
     "main_tensor",

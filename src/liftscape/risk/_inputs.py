@@ -1,14 +1,18 @@
-"""What a model raises on inputs that do not fit it, as one sentence that names them."""
+"""The inputs of a model: a few of them, and what it raises on those that do not fit it."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.outcomes import LiftscapeError, ModelError
 
-__all__ = ["inputs_named"]
+__all__ = ["few_samples", "inputs_named"]
+
+# Enough to tell what a network calls, whatever the size of a batch.
+_FEW = 2
 
 
 @contextmanager
@@ -36,3 +40,19 @@ def inputs_named(model: nn.Module, inputs: Any) -> Generator[None]:
         raise ModelError(
             f"{type(model).__name__} raised on inputs{given}: {detail}; give inputs that fit it."
         ) from error
+
+
+def few_samples(batch: Any) -> Any:
+    """Return the first samples of a batch, or the batch where its tensors differ in length.
+
+    Args:
+        batch: a tensor, or a nesting of tensors.
+
+    Returns:
+        Views of at most two samples.
+    """
+    batch = dict(batch) if isinstance(batch, Mapping) else batch
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}
+    if len(sizes) != 1 or max(sizes) <= _FEW:
+        return batch
+    return tree_map_only(Tensor, lambda leaf: leaf[:_FEW], batch)

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
-from liftscape.risk._call import call_model, check_model, copy_model
+from liftscape.risk._call import call_model, copy_model
+from liftscape.risk._function import check_model
 from liftscape.risk._graph_operator import Plan, explained
 from liftscape.risk._hessian import GradientGraph, Hessian, flatten, gradient_of, unflatten
 from liftscape.risk._loss import Loss, as_loss, check_loss

@@ -3,7 +3,6 @@
 from liftscape.sites._affine import AFFINE, Affine, groups_of, pointwise_map, remade
 from liftscape.sites._export import as_graph
 from liftscape.sites._features import (
-    few_samples,
     first_batch,
     hearing_inputs,
     hearing_pairs,
@@ -29,7 +28,6 @@ __all__ = [
     "as_graph",
     "change_of_outputs",
     "copy_with",
-    "few_samples",
     "find_sites",
     "first_batch",
     "groups_of",

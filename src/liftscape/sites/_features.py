@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.hooks import RemovableHandle
 
 from liftscape.outcomes import DataError, SiteError
 from liftscape.risk import call_model, trainable_parameters
 
 __all__ = [
-    "few_samples",
     "first_batch",
     "hearing_inputs",
     "hearing_pairs",
@@ -23,9 +21,6 @@ __all__ = [
     "stream_features",
     "stream_outputs",
 ]
-
-# Enough to tell what a network calls, whatever the size of a batch.
-_FEW = 2
 
 
 def iterate_inputs(inputs: Any) -> Iterator[Any]:
@@ -81,22 +76,6 @@ def first_batch(inputs: Any) -> Any:
     for batch in iterate_inputs(inputs):
         return batch
     raise DataError("inputs hold no batch; give at least one.")
-
-
-def few_samples(batch: Any) -> Any:
-    """Return the first samples of a batch, or the batch where its tensors differ in length.
-
-    Args:
-        batch: a tensor, or a nesting of tensors.
-
-    Returns:
-        Views of at most two samples.
-    """
-    batch = dict(batch) if isinstance(batch, Mapping) else batch
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}
-    if len(sizes) != 1 or max(sizes) <= _FEW:
-        return batch
-    return tree_map_only(Tensor, lambda leaf: leaf[:_FEW], batch)
 
 
 def stream_features(

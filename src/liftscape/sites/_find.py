@@ -4,14 +4,13 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from liftscape.outcomes import ModelError, Outcome, SiteError
-from liftscape.risk import check_batch_statistics, check_deterministic, require_module
+from liftscape.risk import check_batch_statistics, check_deterministic, few_samples, require_module
 from liftscape.sites._affine import AFFINE, Affine
-from liftscape.sites._features import few_samples, first_batch, iterate_inputs
+from liftscape.sites._features import first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
 
 __all__ = ["Site", "find_sites", "require_site", "trace_first"]
@@ -114,29 +113,11 @@ def _sites_of(model: nn.Module, trace: Trace) -> tuple[Site, ...]:
 
 def _trace_function(model: nn.Module, inputs: Any) -> Trace:
     """Trace a call, or raise if the features would not be the same at the next evaluation, or in another batch."""
+    trace = trace_first(model, inputs)
     batches = iterate_inputs(inputs)
-    first = next(batches, None)
-    if first is None:
-        return trace_first(model, inputs)
-    trace: Trace | None = None
-    before = _random_states()
-    try:
-        trace = trace_call(model, few_samples(first))
-        check_deterministic(model, few_samples(first))
-        certain = all(map(torch.equal, before, _random_states()))
-    except (ModelError, RuntimeError, TypeError, IndexError):
-        certain = False
-    # Where nothing was drawn, a few samples tell as much as a batch, of which two passes may be most of the work.
-    if not certain or trace is None:
-        trace = trace_call(model, first)
-        check_deterministic(model, first)
+    check_deterministic(model, next(batches))
     check_batch_statistics(model, 1 if next(batches, None) is None else 2)
     return trace
-
-
-def _random_states() -> list[Tensor]:
-    """Return the states of torch's own generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
 
 
 def trace_first(model: nn.Module, inputs: Any) -> Trace:
