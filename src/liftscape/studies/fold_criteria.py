@@ -29,8 +29,9 @@ def tasks(config: Settings) -> list[str]:
     Returns:
         "criteria/network/seed" and "decay/network/decay/seed".
     """
-    deep = product(["criteria"], config.networks, range(config.seeds))
-    decayed = product(["decay"], config.decay_networks, config.decays, range(config.seeds))
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    deep = product(["criteria"], config.networks, seeds)
+    decayed = product(["decay"], config.decay_networks, config.decays, seeds)
     return ["/".join(map(str, parts)) for parts in (*deep, *decayed)]
 
 

@@ -11,6 +11,7 @@ class Settings:
 
     Attributes:
         seeds: draws of every network.
+        first_seed: of them; others follow.
         data: "digits" or "fashion-mnist".
         networks: "plain", "residual".
         samples: at most so many training pictures.
@@ -37,6 +38,7 @@ class Settings:
     """
 
     seeds: int
+    first_seed: int
     data: str
     networks: tuple[str, ...]
     samples: int
