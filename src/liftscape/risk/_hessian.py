@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from liftscape.outcomes import ModelError
+from liftscape.risk._batches import Batch
 from liftscape.risk._graph_operator import GraphOperator, Plan, explained
+from liftscape.risk._point import Point
+from liftscape.risk._second_derivative import refuse_hidden
 
-__all__ = ["GradientGraph", "Hessian", "backward_rows", "flatten", "gradient_of", "unflatten"]
+__all__ = ["GradientGraph", "Hessian", "backward_rows", "flatten", "gradient_graph", "gradient_of", "unflatten"]
 
 
 def flatten(params: Mapping[str, Tensor]) -> Float[Tensor, " M"]:
@@ -128,6 +131,24 @@ class GradientGraph:
             allow_unused=True,
             is_grads_batched=batched,
         )
+
+
+def gradient_graph(point: Point, batch: Batch) -> GradientGraph:
+    """Return the graph of the mean loss on a batch, through which products are taken.
+
+    Args:
+        point: where.
+        batch: (inputs, targets).
+
+    Returns:
+        The graph.
+
+    Raises:
+        ModelError: if an operation on the way has no second derivative.
+    """
+    value = point.loss_on(batch)
+    refuse_hidden(point, value, twice=True)
+    return GradientGraph(value, list(point.leaves.values()))
 
 
 @final

@@ -84,6 +84,18 @@ class Point:
                 piece = batch if pieces == 1 else slice_batch(batch, start, stop)
                 yield piece, (stop - start) / self.batches.samples
 
+    def terms(self, size: int | None) -> Iterator[Tensor]:
+        """Yield the terms (n_c / n) ℓ_c whose sum is the risk, piece by piece.
+
+        Args:
+            size: as for :meth:`chunks`.
+
+        Yields:
+            A scalar with its graph.
+        """
+        for batch, weight in self.chunks(size):
+            yield self.loss_on(batch) * weight
+
 
 def hold(
     model: nn.Module, loss: Loss, batches: Batches, params: Mapping[str, Tensor], only: str | Sequence[str] | None

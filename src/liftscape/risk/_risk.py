@@ -1,6 +1,7 @@
 """The empirical risk R_S(θ) as a pure function of θ."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, final
 
 import torch
@@ -11,7 +12,7 @@ from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
 from liftscape.risk._call import call_model, copy_model
 from liftscape.risk._function import check_model
 from liftscape.risk._graph_operator import Plan, explained
-from liftscape.risk._hessian import GradientGraph, Hessian, flatten, gradient_of, unflatten
+from liftscape.risk._hessian import Hessian, flatten, gradient_graph, gradient_of, unflatten
 from liftscape.risk._loss import Loss, as_loss, check_loss
 from liftscape.risk._memory import GraphCost, measure_cost, plan_products
 from liftscape.risk._outputs import output_tensor
@@ -54,8 +55,7 @@ class EmpiricalRisk:
         self.model = model
         self.loss = as_loss(loss)
         self.batches: Batches = data if isinstance(data, Batches) else as_batches(data)
-        output = check_model(model, self.batches)
-        check_loss(self.loss, output, next(iter(self.batches))[1])
+        check_loss(self.loss, check_model(model, self.batches), next(iter(self.batches))[1])
         self._costs: dict[tuple[str, ...], GraphCost] = {}
         self._sound = False
 
@@ -118,8 +118,7 @@ class EmpiricalRisk:
             A scalar in the parameters' dtype.
         """
         with torch.no_grad():
-            terms = [term.detach() for term in self.terms(self._check(params))]
-        return torch.stack(terms).sum()
+            return torch.stack([term.detach() for term in self.terms(self._check(params))]).sum()
 
     def gradient(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
         """Return ∇R_S(θ) as one vector, zero for parameters that take no part.
@@ -168,13 +167,9 @@ class EmpiricalRisk:
             ModelError: if a name is unknown, or the budget cannot hold the product for one sample.
         """
         point = self.point(params, only)
-
-        def terms(_: Mapping[str, Tensor]) -> Iterator[Tensor]:
-            for batch, weight in point.chunks(plan.chunk):
-                yield point.loss_on(batch) * weight
-
         plan = self.plan(point, memory_budget)
-        return Hessian(terms, point.leaves, plan, lambda error: explain_derivative(point, error))
+        explain = lambda error: explain_derivative(point, error)
+        return Hessian(lambda _: point.terms(plan.chunk), point.leaves, plan, explain)
 
     def point(self, params: Mapping[str, Tensor] | None = None, only: str | Sequence[str] | None = None) -> Point:
         """Return model, loss and data held at θ, whatever becomes of the model afterwards.
@@ -200,14 +195,7 @@ class EmpiricalRisk:
         """
         names = tuple(point.leaves)
         if names not in self._costs:
-            leaves = list(point.leaves.values())
-
-            def build(batch: Batch) -> GradientGraph:
-                value = point.loss_on(batch)
-                refuse_hidden(point, value, twice=True)
-                return GradientGraph(value, leaves)
-
-            self._costs[names] = measure_cost(point, build)
+            self._costs[names] = measure_cost(point, partial(gradient_graph, point))
         return plan_products(point, self._costs[names], memory_budget)
 
     def flatten(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
@@ -253,10 +241,8 @@ class EmpiricalRisk:
             A new risk; this one's model is untouched.
         """
         model = copy_model(self.model)
-        with torch.no_grad():
-            own = dict(model.named_parameters())
-            for name, tensor in self._check(params).items():
-                own[name].copy_(tensor)
+        for name, tensor in self._check(params).items():
+            model.get_parameter(name).data.copy_(tensor)
         return self.with_model(model)
 
     def _check(self, params: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
