@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from liftscape.outcomes import ModelError
-from liftscape.risk._batches import Batch
 from liftscape.risk._graph_operator import GraphOperator, Plan, explained
 from liftscape.risk._point import Point
 from liftscape.risk._second_derivative import refuse_hidden
@@ -133,12 +132,12 @@ class GradientGraph:
         )
 
 
-def gradient_graph(point: Point, batch: Batch) -> GradientGraph:
-    """Return the graph of the mean loss on a batch, through which products are taken.
+def gradient_graph(point: Point, value: Tensor) -> GradientGraph:
+    """Return the graph through which products are taken.
 
     Args:
         point: where.
-        batch: (inputs, targets).
+        value: the mean loss on a batch, with its graph.
 
     Returns:
         The graph.
@@ -146,7 +145,6 @@ def gradient_graph(point: Point, batch: Batch) -> GradientGraph:
     Raises:
         ModelError: if an operation on the way has no second derivative.
     """
-    value = point.loss_on(batch)
     refuse_hidden(point, value, twice=True)
     return GradientGraph(value, list(point.leaves.values()))
 

@@ -73,14 +73,14 @@ class GraphCost:
         return self.vectors + saved + self.transient_fixed + self.transient_per_sample * largest
 
 
-def measure_cost(point: Point, build: Callable[[Batch], Any]) -> GraphCost:
+def measure_cost(point: Point, build: Callable[[Tensor], Any]) -> GraphCost:
     """Measure what the graph of a batch saves, from graphs of two and of four samples where the model allows it.
 
     The cotangents that wait for the second half of a double backward pass are about as many as forward activations.
 
     Args:
         point: whose first batch is used.
-        build: builds the graph of a batch.
+        build: builds the graph of products from a loss with its own.
 
     Returns:
         The bytes as affine functions of the number of samples.
@@ -102,7 +102,7 @@ def measure_cost(point: Point, build: Callable[[Batch], Any]) -> GraphCost:
     return GraphCost(0.0, saved / n, 0.0, forward / n, vectors)
 
 
-def _saved(point: Point, batch: Batch, build: Callable[[Batch], Any]) -> tuple[int, int]:
+def _saved(point: Point, batch: Batch, build: Callable[[Tensor], Any]) -> tuple[int, int]:
     """Return the bytes that a graph saves, and those that its forward half does."""
     inputs = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
     own = [*point.leaves.values(), *point.constants.values(), *point.buffers.values(), *inputs]
@@ -117,13 +117,11 @@ def _saved(point: Point, batch: Batch, build: Callable[[Batch], Any]) -> tuple[i
         return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        # The loss is held so that the addresses of what it saved are not given to other tensors.
+        # Loss and graph are held so that the addresses of what they save are not given to other tensors.
         value = point.loss_on(batch)
         forward = sum(sizes.values())
-        del value
-        sizes.clear()
-        graph = build(batch)
-    del graph
+        graph = build(value)
+    del value, graph
     return sum(sizes.values()), forward
 
 
