@@ -1,7 +1,7 @@
 """R_S(θ) as a pure function, with its gradient and its Hessian as an operator."""
 
 from liftscape.risk._batches import Batch, Batches, as_batches
-from liftscape.risk._call import arguments_of, call_model, copy_model
+from liftscape.risk._call import arguments_of, at_every_place, call_model, copy_model
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._function import check_batch_statistics, check_deterministic, check_real
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
@@ -28,6 +28,7 @@ __all__ = [
     "arguments_of",
     "as_batches",
     "as_operator",
+    "at_every_place",
     "call_model",
     "check_batch_statistics",
     "check_deterministic",

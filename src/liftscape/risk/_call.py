@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors
 
-__all__ = ["arguments_of", "call_model", "copy_model"]
+__all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
 
 
 def call_model(
@@ -37,13 +37,43 @@ def call_model(
     inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
     args, kwargs = arguments_of(inputs)
     own = dict(model.named_buffers()) if buffers is None else buffers
-    state = {**params, **{name: buffer.clone() for name, buffer in own.items()}}
+    state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
     with twice_differentiable(model), _kept_attributes(model):
         if torch.is_grad_enabled():
-            return functional_call(model, state, args, kwargs)
+            return functional_call(model, state, args, kwargs, tie_weights=False)
+        state = {name: tensor.detach() for name, tensor in state.items()}
         with torch.enable_grad():
-            output = functional_call(model, {name: tensor.detach() for name, tensor in state.items()}, args, kwargs)
+            output = functional_call(model, state, args, kwargs, tie_weights=False)
         return map_tensors(Tensor.detach, output)
+
+
+def at_every_place(model: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what stands for a model's parameters and buffers, by name of every place where one of them stands.
+
+    A module that has several names is one place: torch's functional_call, given two names of it, would leave the
+    tensors of the call behind in the model.
+
+    Args:
+        model: any module.
+        values: by name; tied tensors once.
+
+    Returns:
+        The same values, those of tied tensors at each module that has them.
+
+    Example:
+        >>> map_ = nn.Linear(1, 1)
+        >>> twice = nn.Sequential(map_, map_)
+        >>> list(at_every_place(twice, dict(twice.named_parameters())))
+        ['0.weight', '0.bias']
+    """
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    by_tensor = {id(tensor): values[name] for name, tensor in named if name in values}
+    places = {
+        f"{prefix}.{key}" if prefix else key: tensor
+        for prefix, module in model.named_modules()
+        for key, tensor in (*module._parameters.items(), *module._buffers.items())
+    }
+    return {name: by_tensor[id(tensor)] for name, tensor in places.items() if id(tensor) in by_tensor}
 
 
 def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

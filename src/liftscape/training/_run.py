@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from liftscape.outcomes import ModelError
+from liftscape.risk import at_every_place
 from liftscape.training._rules import Rule
 from liftscape.training._stack import stack_models
 
@@ -73,7 +74,8 @@ class Run:
         """Return every network's loss, on common data or on each network's own."""
 
         def value(theta: dict[str, Tensor], constants: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return self._loss(functional_call(self._model, (theta, constants), (x,)), y)
+            state = at_every_place(self._model, {**theta, **constants})
+            return self._loss(functional_call(self._model, state, (x,), tie_weights=False), y)
 
         axis = 0 if own else None
         try:
