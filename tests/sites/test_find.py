@@ -1,8 +1,11 @@
 """Sites: names, what feeds and follows them, why a map is none, and a model that stays as it was."""
 
 import copy
+import random
 import re
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -120,3 +123,64 @@ def test_a_module_that_is_never_called_is_named() -> None:
 def test_inputs_without_numbers_are_refused() -> None:
     with pytest.raises(ls.LiftscapeError, match="meta device"):
         ls.find_sites(nn.Sequential(nn.Linear(2, 1)), torch.empty(3, 2, device="meta"))
+
+
+class OfFours(nn.Module):
+    """Takes batches of a multiple of four, and says so as its owner pleases."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.error = error
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) % 4:
+            raise self.error(f"{len(x)} samples")
+        return self.net(x)
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, AttributeError, ZeroDivisionError, ValueError])
+def test_what_takes_no_few_samples_is_read_on_all_whatever_it_raises(error: type[Exception]) -> None:
+    model, x = OfFours(error).double(), torch.randn(12, 3, dtype=torch.float64)
+    model.net[0].bias.data += 9
+    assert ls.EmpiricalRisk(model, "mse", (x, x[:, :2])).hessian().size == model.net[0].weight.numel() + 14
+    assert ls.lift(model, "net.2", x).sites[0].margin > 0
+    assert ls.fold(model, x).removed == ("net.1",)
+    for call in (lambda: ls.find_sites(model, x[:3]), lambda: ls.EmpiricalRisk(model, "mse", (x[:3], x[:3, :2]))):
+        with pytest.raises(ls.LiftscapeError, match=r"OfFours raised on inputs of shape \(3, 3\).*3 samples"):
+            call()
+
+
+class Drawing(nn.Module):
+    """Now and then puts a sample to zero, by numbers that are not torch's."""
+
+    def __init__(self, draw: Callable[[int], "np.ndarray | Tensor"]) -> None:
+        super().__init__()
+        self.map, self.draw = nn.Linear(3, 2), draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x * torch.as_tensor(self.draw(len(x)) > 0.1).to(x)[:, None])
+
+
+class DrawingOwn(Drawing):
+    """The same by a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda n: torch.rand(n, generator=self.source))
+        self.source = torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Drawing(np.random.rand),
+        lambda: Drawing(lambda n: np.array([random.random() for _ in range(n)])),
+        DrawingOwn,
+    ],
+)
+def test_rare_randomness_of_any_kind_is_found(make: Callable[[], nn.Module]) -> None:
+    for seed in range(5):
+        np.random.seed(seed)  # ruff: ignore[numpy-legacy-random]
+        random.seed(seed)
+        with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
+            ls.lift(make(), "map", torch.ones(200, 3))

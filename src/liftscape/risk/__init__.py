@@ -3,10 +3,10 @@
 from liftscape.risk._batches import Batch, Batches, as_batches
 from liftscape.risk._call import arguments_of, at_every_place, call_model, copy_model
 from liftscape.risk._chosen import chosen_parameters
-from liftscape.risk._function import check_batch_statistics, check_deterministic, check_real
+from liftscape.risk._function import check_batch_statistics, check_real, check_repeatable
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
-from liftscape.risk._inputs import few_samples, inputs_named
+from liftscape.risk._inputs import MODEL_ERRORS, few_samples, inputs_named
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._operator import DenseOperator, SymmetricOperator, as_operator
 from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, output_tensor
@@ -15,6 +15,7 @@ from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._risk import EmpiricalRisk
 
 __all__ = [
+    "MODEL_ERRORS",
     "Batch",
     "Batches",
     "DenseOperator",
@@ -31,8 +32,8 @@ __all__ = [
     "at_every_place",
     "call_model",
     "check_batch_statistics",
-    "check_deterministic",
     "check_real",
+    "check_repeatable",
     "chosen_parameters",
     "copy_model",
     "few_samples",

@@ -1,9 +1,11 @@
 """That a network is a deterministic function of real parameters, and why it is none where it is not."""
 
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from liftscape.outcomes import DataError, ModelError
 from liftscape.risk._batches import Batches
 from liftscape.risk._call import call_model
-from liftscape.risk._inputs import few_samples, inputs_named
+from liftscape.risk._inputs import MODEL_ERRORS, few_samples, inputs_named
 from liftscape.risk._outputs import named_tensors
 from liftscape.risk._parameters import require_module, trainable_parameters
 
-__all__ = ["check_batch_statistics", "check_deterministic", "check_model", "check_real"]
+__all__ = ["check_batch_statistics", "check_deterministic", "check_model", "check_real", "check_repeatable"]
 
 
 def check_model(model: nn.Module, batches: Batches) -> Any:
@@ -23,7 +25,7 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
 
     Args:
         model: the module.
-        batches: the data, of which the first batch is evaluated.
+        batches: the data; its first batch is evaluated twice.
 
     Returns:
         The output on the first batch.
@@ -40,36 +42,51 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
     check_batch_statistics(model, batches.count)
     inputs, _ = next(iter(batches))
     _check_match(next(iter(params.items())), inputs)
-    with inputs_named(model, inputs), torch.no_grad():
-        output = call_model(model, params, inputs)
-        check_deterministic(model, inputs)
-    return output
+    with inputs_named(model, inputs):
+        return check_deterministic(model, inputs)
 
 
-def check_deterministic(model: nn.Module, inputs: Any) -> None:
+def check_deterministic(model: nn.Module, inputs: Any) -> Any:
     """Raise, and name the module, if two evaluations of the model differ.
-
-    Where nothing is drawn a few samples tell as much as a batch, of which two passes may be most of the work.
 
     Args:
         model: the module.
-        inputs: of one batch; all are evaluated where random numbers are drawn, or the model takes no fewer.
+        inputs: of one batch, on which it is evaluated twice.
+
+    Returns:
+        The output.
 
     Raises:
         ModelError: if they differ, or the output holds no tensor.
     """
-    before = _random_states()
-    try:
-        differ = _evaluations_differ(model, few_samples(inputs))
-    except (RuntimeError, TypeError, IndexError, ValueError):
-        differ = True
-    if not differ and all(map(torch.equal, before, _random_states())):
-        return
-    if _evaluations_differ(model, inputs):
+    first, second = _two_outputs(model, inputs)
+    if _differ(first, second):
         raise ModelError(
             f"two evaluations differ at {_first_difference(model, inputs)}, so the risk is no function of the "
             "parameters; call model.eval() or remove the randomness."
         )
+    return first
+
+
+def check_repeatable(model: nn.Module, inputs: Any) -> None:
+    """Raise as :func:`check_deterministic` does, after fewer evaluations where those tell as much.
+
+    Where nothing is drawn a few samples do, and two passes over a batch may be most of the work of the caller.
+
+    Args:
+        model: the module.
+        inputs: of one batch; all are evaluated where random numbers are or may be drawn, or the model takes no fewer.
+
+    Raises:
+        ModelError: if two evaluations differ, or the output holds no tensor.
+    """
+    before = _random_states()
+    try:
+        certain = not _differ(*_two_outputs(model, few_samples(inputs))) and not _holds_generator(model)
+    except MODEL_ERRORS:
+        certain = False
+    if not certain or before != _random_states():
+        check_deterministic(model, inputs)
 
 
 def check_batch_statistics(model: nn.Module, batches: int) -> None:
@@ -113,13 +130,21 @@ def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
         )
 
 
-def _random_states() -> list[Tensor]:
-    """Return the states of torch's own generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
+def _random_states() -> tuple[Any, ...]:
+    """Return the states of the generators that all share: torch's, Python's and NumPy's."""
+    own = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
+    _, words, place, *_ = np.random.get_state()  # ruff: ignore[numpy-legacy-random]
+    return random.getstate(), np.asarray(words).tobytes(), place, *(state.numpy().tobytes() for state in own)
 
 
-def _evaluations_differ(model: nn.Module, inputs: Any) -> bool:
-    """Tell whether two evaluations differ where they are finite."""
+def _holds_generator(model: nn.Module) -> bool:
+    """Tell whether a module has a generator of its own, whose state none of the shared ones shows."""
+    kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+    return any(isinstance(value, kinds) for module in model.modules() for value in vars(module).values())
+
+
+def _two_outputs(model: nn.Module, inputs: Any) -> tuple[Any, Any]:
+    """Return the outputs of two evaluations."""
     with torch.no_grad():
         first, second = (call_model(model, trainable_parameters(model), inputs) for _ in range(2))
     if not named_tensors(first):
@@ -127,6 +152,11 @@ def _evaluations_differ(model: nn.Module, inputs: Any) -> bool:
             f"the model must return a tensor, or a dict or tuple of tensors, but it returned "
             f"{type(first).__name__}; wrap it."
         )
+    return first, second
+
+
+def _differ(first: Any, second: Any) -> bool:
+    """Tell whether two outputs differ where they are finite."""
     pairs = zip(named_tensors(first).values(), named_tensors(second).values(), strict=True)
     return any(not torch.equal(a, b) and bool(torch.isfinite(a).all()) for a, b in pairs)
 

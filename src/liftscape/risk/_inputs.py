@@ -9,7 +9,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.outcomes import LiftscapeError, ModelError
 
-__all__ = ["few_samples", "inputs_named"]
+__all__ = ["MODEL_ERRORS", "few_samples", "inputs_named"]
+
+# What code of a user's own raises on inputs that do not suit it.
+MODEL_ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AssertionError, AttributeError, ArithmeticError)
 
 # Enough to tell what a network calls, whatever the size of a batch.
 _FEW = 2
@@ -34,7 +37,7 @@ def inputs_named(model: nn.Module, inputs: Any) -> Generator[None]:
         yield
     except LiftscapeError:
         raise
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+    except MODEL_ERRORS as error:
         given = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
         detail = " ".join(str(error).split()).rstrip(".")
         raise ModelError(

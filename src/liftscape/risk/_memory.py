@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from liftscape.outcomes import ModelError
 from liftscape.risk._batches import Batch, batch_size
 from liftscape.risk._graph_operator import Plan
+from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._point import Point, is_mean_over_samples, slice_batch
 
 __all__ = ["GraphCost", "measure_cost", "plan_products"]
@@ -92,7 +93,7 @@ def measure_cost(point: Point, build: Callable[[Tensor], Any]) -> GraphCost:
     if n > 2 * _MORE:
         try:
             few, more = (_saved(point, slice_batch(batch, 0, size), build) for size in (_FEW, _MORE))
-        except (RuntimeError, ValueError, IndexError, TypeError):
+        except MODEL_ERRORS:
             pass  # a model that insists on the size of its batch is measured on all of it
         else:
             slopes = [max(0.0, (b - a) / (_MORE - _FEW)) for a, b in zip(few, more, strict=True)]

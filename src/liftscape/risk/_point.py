@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 from liftscape.risk._batches import Batch, Batches, batch_size
 from liftscape.risk._call import call_model
 from liftscape.risk._chosen import chosen_parameters
+from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._loss import Loss
 
 __all__ = ["Point", "hold", "is_mean_over_samples", "slice_batch"]
@@ -153,7 +154,7 @@ def is_mean_over_samples(point: Point, batch: Batch) -> bool:
             for there in (point, moved):
                 parts = sum(float(there.loss_on(half)) * batch_size(half[0]) / n for half in halves)
                 pairs.append((float(there.loss_on(batch)), parts))
-    except (RuntimeError, ValueError, IndexError, TypeError):
+    except MODEL_ERRORS:
         return False
     scale = _ROUNDING * torch.finfo(next(iter(point.leaves.values())).dtype).eps * max(abs(whole) for whole, _ in pairs)
     return all(abs(whole - parts) <= scale for whole, parts in pairs)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from liftscape.outcomes import ModelError, Outcome, SiteError
-from liftscape.risk import check_batch_statistics, check_deterministic, few_samples, require_module
+from liftscape.risk import check_batch_statistics, check_repeatable, few_samples, require_module
 from liftscape.sites._affine import AFFINE, Affine
 from liftscape.sites._features import first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
@@ -115,7 +115,7 @@ def _trace_function(model: nn.Module, inputs: Any) -> Trace:
     """Trace a call, or raise if the features would not be the same at the next evaluation, or in another batch."""
     trace = trace_first(model, inputs)
     batches = iterate_inputs(inputs)
-    check_deterministic(model, next(batches))
+    check_repeatable(model, next(batches))
     check_batch_statistics(model, 1 if next(batches, None) is None else 2)
     return trace
 
