@@ -184,3 +184,48 @@ def test_rare_randomness_of_any_kind_is_found(make: Callable[[], nn.Module]) -> 
         random.seed(seed)
         with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
             ls.lift(make(), "map", torch.ones(200, 3))
+
+
+class Reading(nn.Module):
+    """Reads something of its maps beside calling them."""
+
+    def __init__(self, read: Callable[["Reading"], object]) -> None:
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
+        self.read = read
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.read(self)
+        return self.last(self.act(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "read"),
+    [
+        ("weight", lambda net: net.first.weight.dtype),
+        ("in_features", lambda net: net.first.in_features),
+        ("bias", lambda net: net.first.bias.device),
+    ],
+)
+def test_a_map_of_which_an_attribute_is_read_stays(attribute: str, read: Callable[[Reading], object]) -> None:
+    model = Reading(read)
+    model.first.bias.data += 9
+    refusals = {site.name: site.refusal for site in ls.find_sites(model, X)}
+    assert f"reads its {attribute} from outside" in str(refusals["first"])
+    assert refusals["last"] is None
+    with pytest.raises(ls.LiftscapeError, match=f"no layer can be inserted at 'first'.*reads its {attribute}"):
+        ls.lift(model, "first", X)
+    assert torch.allclose(ls.lift(model, "last", X).model(X), model(X), atol=1e-5)
+    assert f"reads the {attribute} of 'first'" in ls.fold(model, X).report[0].reason
+    with pytest.raises(ls.LiftscapeError, match=f"reads the {attribute} of 'first'"):
+        ls.fold(model, X, at="act", how="least-squares")
+    # A folded map stands in the place of the last one, which keeps all that is read of it.
+    twin = Reading(lambda net: read(type("Turned", (), {"first": net.last})))
+    twin.first.bias.data += 9
+    assert torch.allclose(ls.fold(twin, X).model(X), twin(X), atol=1e-5)
+
+
+def test_what_is_read_of_all_parameters_is_no_obstacle() -> None:
+    model = Reading(lambda net: next(net.parameters()).dtype)
+    assert all(site.refusal is None for site in ls.find_sites(model, X))
+    assert torch.allclose(ls.lift(model, "first", X).model(X), model(X), atol=1e-5)

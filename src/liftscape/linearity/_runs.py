@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from liftscape.linearity._occupancy import activation_modules, has_pieces
-from liftscape.sites import AFFINE, Event, Trace, trace_first
+from liftscape.sites import AFFINE, Event, Trace, attributes_read, first_batch, trace_first
 
 __all__ = ["Run", "find_runs"]
 
@@ -60,7 +60,9 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
         The runs; those that share a map, are called several times, are read elsewhere, or have something between the
         maps that is not pointwise carry a refusal.
     """
-    whole = trace_first(model, inputs)
+    # A batch may be dear to come by: it is asked for once.
+    first = [(first_batch(inputs), None)]
+    whole = trace_first(model, first)
     # What hands on the tensor it reads must not hide who reads it.
     trace = replace(whole, events=[event for event in whole.events if not event.hands_on])
     activations = activation_modules(model)
@@ -88,7 +90,14 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
         name = None if norm is None else norm.name
         several = sum(other.function is event.function for other in trace.events) > 1
         runs.append(Run(before.name, event.label, after.name, refusal, name, several or not event.is_module))
-    return tuple(runs)
+    leaving = [run.first for run in runs if run.refusal is None and not run.is_call]
+    read = attributes_read(model, leaving, first)
+    return tuple(
+        replace(run, refusal=f"the forward pass reads the {read[run.first]} of '{run.first}' from outside of it")
+        if run.refusal is None and not run.is_call and run.first in read
+        else run
+        for run in runs
+    )
 
 
 def _is_activation(event: Event, modules: dict[str, nn.Module]) -> bool:

@@ -104,10 +104,9 @@ def copy_model(model: nn.Module, share: bool = False) -> nn.Module:
     Returns:
         The copy.
     """
-    if share:
-        return copy.deepcopy(model, {id(own): own for own in (*model.parameters(), *model.buffers())})
     derived = {id(tensor): tensor.detach().clone() for _, _, tensor in _derived_tensors(model) if not tensor.is_leaf}
-    return copy.deepcopy(model, derived)
+    own = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())} if share else {}
+    return copy.deepcopy(model, derived | own)
 
 
 def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:

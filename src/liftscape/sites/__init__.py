@@ -1,6 +1,7 @@
 """Where in a module affine maps and their activations sit, and how they are swapped."""
 
 from liftscape.sites._affine import AFFINE, Affine, groups_of, pointwise_map, remade
+from liftscape.sites._attributes import attributes_read
 from liftscape.sites._export import as_graph
 from liftscape.sites._features import (
     first_batch,
@@ -26,6 +27,7 @@ __all__ = [
     "Site",
     "Trace",
     "as_graph",
+    "attributes_read",
     "change_of_outputs",
     "copy_with",
     "find_sites",

@@ -1,7 +1,7 @@
 """Where in a module an affine map sits, what feeds it, what follows it, and why it is no site where it is none."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from liftscape.outcomes import ModelError, Outcome, SiteError
 from liftscape.risk import check_batch_statistics, check_repeatable, few_samples, require_module
 from liftscape.sites._affine import AFFINE, Affine
+from liftscape.sites._attributes import attributes_read
 from liftscape.sites._features import first_batch, iterate_inputs
 from liftscape.sites._trace import Trace, trace_call
 
@@ -61,7 +62,9 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
         >>> [(site.name, site.feature_source, site.activation) for site in sites]
         [('0', 'input', '1'), ('2', '1', 'output')]
     """
-    return _sites_of(model, trace_first(model, inputs))
+    sites = _sites_of(model, trace_first(model, inputs))
+    read = attributes_read(model, [site.name for site in sites if site.refusal is None], inputs)
+    return tuple(replace(site, refusal=_read(read[site.name])) if site.name in read else site for site in sites)
 
 
 def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)) -> Site:
@@ -94,13 +97,23 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
         raise SiteError(f"{type(model).__name__} has no module called '{name}'; {hint}")
     for site in sites:
         if model.get_submodule(site.name) is modules[name]:
-            if site.refusal:
-                raise SiteError(f"no layer can be inserted at '{name}': {site.refusal}")
+            read = {} if site.refusal else attributes_read(model, [site.name], inputs)
+            refusal = _read(read[site.name]) if read else site.refusal
+            if refusal:
+                raise SiteError(f"no layer can be inserted at '{name}': {refusal}")
             return site
     what = " or ".join(kind.__name__ for kind in kinds)
     raise SiteError(
         f"'{name}' is a {type(modules[name]).__name__}, not a {what}; choose one of "
         f"{[site.name for site in sites if site.refusal is None]}."
+    )
+
+
+def _read(attribute: str) -> str:
+    """Say why a map must stay of which more is read than what it computes."""
+    return (
+        f"the forward pass reads its {attribute} from outside, which an inserted block does not have; read it from "
+        "the inputs, or from next(model.parameters())."
     )
 
 

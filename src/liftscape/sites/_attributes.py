@@ -1,0 +1,59 @@
+"""Maps of which a forward pass reads more than what they compute, so that nothing else can take their place."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from liftscape.risk import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters
+from liftscape.sites._features import first_batch
+from liftscape.sites._replace import copy_with
+
+__all__ = ["attributes_read"]
+
+
+def attributes_read(model: nn.Module, names: Sequence[str], inputs: Any) -> dict[str, str]:
+    """Find the modules of which a forward pass reads an attribute, as ``self.fc.weight.dtype``.
+
+    In a Sequential of its own a module computes what it did, but has no other attribute.
+
+    Args:
+        model: any module; it is left as it was.
+        names: of modules in it.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches; a few samples of the first are used.
+
+    Returns:
+        The attribute that is missed first, by the module's name.
+
+    Example:
+        >>> class Cast(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.map = nn.Linear(2, 2)
+        ...     def forward(self, x):
+        ...         return self.map(x.to(self.map.weight.dtype))
+        >>> attributes_read(Cast(), ["map"], torch.ones(3, 2))
+        {'map': 'weight'}
+    """
+    samples = few_samples(first_batch(inputs))
+    if not names or _missed(model, names, samples) is None:
+        return {}
+    missed = {name: _missed(model, [name], samples) for name in names}
+    return {name: attribute for name, attribute in missed.items() if attribute is not None}
+
+
+def _missed(model: nn.Module, names: Sequence[str], samples: Any) -> str | None:
+    """Return the attribute that a call misses where these modules stand in a Sequential each."""
+    alone = {name: nn.Sequential(copy_model(model.get_submodule(name), share=True)) for name in names}
+    shut = copy_with(model, dict(alone), share=True)
+    try:
+        with torch.no_grad():
+            call_model(shut, trainable_parameters(shut), samples)
+    except AttributeError as error:
+        found = re.search(r"'Sequential' object has no attribute '(\w+)'", str(error))
+        return found[1] if found else None
+    except MODEL_ERRORS:
+        return None
+    return None
