@@ -62,3 +62,17 @@ def test_a_moved_embedding_and_a_wrong_fold_are_seen(risk: ls.EmpiricalRisk) -> 
     folded = ls.fold(ls.lift(risk.model, "2", inputs, activation="elu").model, inputs)
     wrong = dataclasses.replace(folded, model=ls.nets.mlp((3, 3, 2), generator=torch.Generator().manual_seed(9)))
     assert not ls.checks.check_fold(wrong, inputs, risk.model)
+
+
+def test_a_fold_in_float32_is_held_to_what_its_rounding_explains() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(20, 6)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    net[0].bias.data += 9
+    folded = ls.fold(net, x)
+    assert ls.checks.check_fold(folded, x, net, held_out=x / 2, search=True)
+    next(folded.model.parameters()).data += 1e-3
+    assert not ls.checks.check_fold(folded, x, net)
+    exact = ls.fold(net.double(), x.double())
+    next(exact.model.parameters()).data += 1e-8
+    assert not ls.checks.check_fold(exact, x.double(), net)

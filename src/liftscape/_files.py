@@ -4,7 +4,23 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from liftscape.outcomes import LoadError
+
+__all__ = ["require_folder", "write_atomically"]
+
+
+def require_folder(place: Path) -> None:
+    """Raise unless the folder of a file exists, or can be made.
+
+    Args:
+        place: the file.
+
+    Raises:
+        LoadError: if a file is in its way.
+    """
+    nearest = next(parent for parent in place.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise LoadError(f"{place} cannot be written, since {nearest} is a file; name another folder.")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

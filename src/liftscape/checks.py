@@ -17,6 +17,8 @@ __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient
 
 _DIFFERENCE, _HESSIAN, _OUTPUT, _LOCAL_FORM = 1e-6, 1e-10, 1e-12, 1e-10
 _CRITICAL = 1e-9
+# Of eps: what a few layers add up to where other sums give the same.
+_OUTPUT_ULPS = 100
 
 
 @dataclass(frozen=True)
@@ -185,21 +187,28 @@ def check_fold(
         True
     """
     tiny = torch.finfo(torch.float64).tiny
+    rounding = _rounding_of(original)
     folded = fold.model if isinstance(fold, (Fold, FoldSearch, Trim, Collapse)) else fold
     gap, scale = output_gap(original, folded, inputs)
-    rows = [CheckRow("outputs kept", gap / max(scale, tiny), _LOCAL_FORM)]
+    rows = [CheckRow("outputs kept", gap / max(scale, tiny), rounding)]
     if held_out is not None:
         gap, scale = output_gap(original, folded, held_out)
-        rows.append(CheckRow("outputs kept on held-out data", gap / max(scale, tiny), _LOCAL_FORM))
+        rows.append(CheckRow("outputs kept on held-out data", gap / max(scale, tiny), rounding))
     if not search:
         return _print(*rows)
     found = search_difference(original, folded, inputs, generator=generator)
-    check = _print(*rows, CheckRow("outputs kept in the box of the data", found.gap, _LOCAL_FORM))
+    check = _print(*rows, CheckRow("outputs kept in the box of the data", found.gap, rounding))
     if rows[0].holds and not check.rows[-1].holds:
         entries = ", ".join(f"{entry:.4g}" for entry in found.example.flatten()[:8].tolist())
         more = ", …" if found.example.numel() > 8 else ""
         print(f"Exact on the data, but not in their box: at ({entries}{more}) outputs differ by {found.gap:.1e}.")
     return check
+
+
+def _rounding_of(model: torch.nn.Module) -> float:
+    """Return the relative gap of outputs that the rounding of a network's dtype explains."""
+    dtypes = [tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()]
+    return max(_LOCAL_FORM, *(_OUTPUT_ULPS * torch.finfo(dtype).eps for dtype in dtypes), 0.0)
 
 
 def _probe(

@@ -101,3 +101,14 @@ def test_held_out_data_without_a_budget_are_not_ignored(command: Command) -> Non
     assert (status, out) == (2, "")
     assert "give --budget too" in err
     assert not Path("small").exists()
+
+
+@pytest.mark.parametrize("places", [("--out", "small", "--onnx", "my_model.py/z.onnx"), ("--out", "my_model.py/small")])
+def test_a_place_below_a_file_is_told_before_anything_is_written(
+    command: Command, folder: Path, places: tuple[str, ...]
+) -> None:
+    before = sorted(folder.rglob("*"))
+    status, out, err = command("fold", "my_model.py:build", "--data", "my_data.py:load", *places)
+    assert (status, out) == (2, "")
+    assert "my_model.py is a file; name another folder" in " ".join(err.split())
+    assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before

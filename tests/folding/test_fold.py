@@ -146,3 +146,26 @@ def test_a_row_says_where_its_layer_is_linear() -> None:
     torch.testing.assert_close(folded.model(mixtures), net(mixtures), rtol=1e-12, atol=1e-12)
     proved = ls.fold(net, how="proved", box=(x[0] - 1e-3, x[0] + 1e-3))
     assert proved.report[0].reason == "every neuron stays on one affine piece for every input of the box."
+
+
+@pytest.mark.parametrize("frozen", [(), ("0",), ("2",), ("0", "2", "4")])
+def test_what_is_frozen_stays_so_and_counts(frozen: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).to(F64)
+    x = torch.randn(30, 3, dtype=F64)
+    net[0].bias.data += 9
+    # Three neurons of the second layer on both pieces, one dead.
+    net[2].bias.data -= net[:3](x).detach().median(dim=0).values
+    net[2].bias.data[0] = -99
+    for name in frozen:
+        net.get_submodule(name).requires_grad_(False)
+    folded = ls.fold(net, x)
+    assert folded.removed == ("1",)
+    assert (folded.parameters_before, folded.parameters_after) == (46, 26)
+    merged, last = (folded.model.get_submodule(name) for name in ("2", "4"))
+    assert all(tensor.requires_grad == (frozen not in {("0", "2", "4")}) for tensor in merged.parameters())
+    assert all(tensor.requires_grad == ("4" not in frozen) for tensor in last.parameters())
+    trimmed = ls.trim(net, x).model
+    assert len(trimmed.get_submodule("2").weight) == 3
+    given = {name: tensor.requires_grad for name, tensor in net.named_parameters()}
+    assert {name: tensor.requires_grad for name, tensor in trimmed.named_parameters()} == given

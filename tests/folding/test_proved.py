@@ -145,3 +145,15 @@ def test_a_proved_fold_of_a_float32_network_takes_a_float64_box_and_names_a_wron
     assert ls.fold(model, how="proved", box=(-ones, ones)).removed == ("1",)
     with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
         ls.fold(model, how="proved", box=(ones, ones[:2]))
+
+
+@pytest.mark.parametrize("bounds", ["linear", "interval"])
+@pytest.mark.parametrize("place", ["", "0", "0.0", "1"])
+def test_what_hooks_may_change_is_not_bounded(place: str, bounds: str) -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Linear(6, 2)).double()
+    net[0][0].bias.data += 9
+    box = (-torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
+    assert ls.fold(net, how="proved", box=box, bounds=bounds).removed == ("0.1",)
+    net.get_submodule(place).register_forward_pre_hook(lambda _module, args: (args[0] * 50,))
+    with pytest.raises(SiteError, match=f"{repr(place) if place else 'the network'} has forward hooks"):
+        ls.fold(net, how="proved", box=box, bounds=bounds)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from liftscape import __version__
-from liftscape._files import write_atomically
+from liftscape._files import require_folder, write_atomically
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._recipe import apply_edits, find_edits
 from liftscape.embedding._weights import load_strictly, read_weights
@@ -91,8 +91,9 @@ def check_place(place: Path) -> None:
         place: a folder, or a file that ends in ``.safetensors``.
 
     Raises:
-        LoadError: if there is a folder where a file is wanted, or the other way round.
+        LoadError: if there is a folder where a file is wanted, or the other way round, or a file above it.
     """
+    require_folder(place)
     if place.suffix == ".safetensors" and place.is_dir():
         raise LoadError(f"{place} is a folder; name a .safetensors file, or a folder of another name.")
     if place.suffix != ".safetensors" and place.exists() and not place.is_dir():

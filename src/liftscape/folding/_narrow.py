@@ -44,6 +44,6 @@ def narrowed(
     activation = model.get_submodule(run.activation)
     if isinstance(activation, nn.PReLU) and activation.num_parameters > 1:
         slopes = nn.PReLU(len(stay))
-        slopes.weight = nn.Parameter(activation.weight.detach()[stay])
+        slopes.weight = nn.Parameter(activation.weight.detach()[stay], activation.weight.requires_grad)
         modules[run.activation] = slopes
     return modules

@@ -49,8 +49,8 @@ class Fold(Outcome):
         model: the folded network, new.
         removed: names of the activations that left.
         report: one row for each activation between two affine maps.
-        parameters_before: trainable parameters of the given network.
-        parameters_after: trainable parameters of the folded one.
+        parameters_before: of the given network, frozen ones too.
+        parameters_after: of the folded one.
     """
 
     model: nn.Module

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from liftscape._files import write_atomically
+from liftscape._files import require_folder, write_atomically
 from liftscape.integrations._convert import call, convert
 from liftscape.integrations._packages import import_extra
 from liftscape.integrations._session import Session
@@ -104,9 +104,10 @@ def check_onnx(target: Path) -> None:
         target: the file.
 
     Raises:
-        LoadError: if the target is a folder.
+        LoadError: if the target is a folder, or below a file.
         MissingPackageError: if onnx, onnxscript or onnxruntime is not installed.
     """
+    require_folder(target)
     if target.is_dir():
         raise LoadError(f"{target} is a folder; name a file such as {target / 'model.onnx'}.")
     for package in ("onnx", "onnxscript", "onnxruntime"):

@@ -75,7 +75,8 @@ def composition(
     reached = B.flatten(2).sum(dim=2) if B.ndim > 2 else B
     pushed = (reached.reshape(groups, -1, reached.shape[1]) @ constant.reshape(groups, -1, 1)).flatten()
     bias = pushed + (0 if last.bias is None else last.bias.detach().double())
-    return remade(first, weight, bias if keeps_bias else None, **changes)
+    made = remade(first, weight, bias if keeps_bias else None, **changes)
+    return made.requires_grad_(first.weight.requires_grad or last.weight.requires_grad)
 
 
 def absorbed(first: Affine, norm: nn.Module) -> Affine:

@@ -15,7 +15,7 @@ _GEOMETRY = ("stride", "padding", "dilation", "groups", "padding_mode")
 
 
 def remade(like: Affine, weight: Float[Tensor, "m ..."], bias: Float[Tensor, " m"] | None, **changes: Any) -> Affine:
-    """Return a map with the geometry of another, in its dtype and on its device, and with other weights.
+    """Return a map with the geometry, dtype and device of another, as trainable as it, with other weights.
 
     Args:
         like: the other map.
@@ -76,4 +76,4 @@ def _filled(made: Affine, like: Affine, weight: Tensor, bias: Tensor | None) -> 
     made.weight = nn.Parameter(own)
     if bias is not None:
         made.bias = nn.Parameter(bias.to(*where, copy=True))
-    return made
+    return made.requires_grad_(like.weight.requires_grad)
