@@ -15,7 +15,10 @@ __all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"
 
 def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None, groups: int = 1) -> list[int]:
     """Return the widths of the inserted layers, or raise if one is below the rank of W, the largest of any group."""
-    widths = [groups * (rank + 1)] if width is None else [width] if isinstance(width, int) else list(width)
+    several = isinstance(width, Sequence)
+    widths = [groups * (rank + 1)] if width is None else list(width) if several else [width]
+    if any(not isinstance(each, int) or isinstance(each, bool) for each in widths):
+        raise EmbeddingError(f"a width is a whole number of neurons, but {width!r} was given.")
     if any(each % groups for each in widths):
         raise EmbeddingError(
             f"a layer in front of '{site.name}' has its neurons in {groups} groups of one size, but width {width} was "
@@ -78,6 +81,8 @@ def choose_pieces(
             f"a layer of {width} neurons in front of '{site.name}' cannot have a PReLU with {sigma.num_parameters} "
             "slopes; give one slope, or one for each neuron."
         )
+    if pieces is not None and not pieces:
+        raise EmbeddingError("pieces are numbers from the left, one for each neuron or cycled, but none was given.")
     per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
     if pieces is None:
         alive = [[piece for piece in own if piece.alive] for own in per_neuron]

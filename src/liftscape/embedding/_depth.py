@@ -17,7 +17,7 @@ from liftscape.embedding._insert import insert, layer_suffix, lines_of, matrices
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._width_law import ComposedLaw
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import ActivationError, EmbeddingError, ModelError, Outcome
 from liftscape.risk import require_module, trainable_parameters
 from liftscape.sites import AFFINE, copy_with, groups_of, require_site
 
@@ -99,6 +99,8 @@ def lift(
     draws = generator or torch.Generator().manual_seed(0)
     check_margin(margin)
     names = [at] if isinstance(at, str) else list(at)
+    if not names:
+        raise EmbeddingError("a lift goes in front of a map; give its name, or several, as at.")
     embedding = model if isinstance(model, Embedding) else None
     network = require_module(embedding.model if embedding else model)
     for name in names:
@@ -126,11 +128,18 @@ def _lift_one(
     assert isinstance(linear, AFFINE)
     groups = groups_of(linear)
     weight = matrices_of(linear)
+    if not bool(torch.isfinite(weight).all()):
+        raise ModelError(f"{site.name}.weight is not finite, so it has no rank; load other weights first.")
     values = singular_values(weight, linear.weight.dtype)
     ranks = [numerical_rank(own, each) for own, each in zip(weight, values, strict=True)]
     del weight
     widths = choose_widths(site, max(ranks), width, groups)
     sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
+    if isinstance(sigma, nn.RReLU) and linear.training:
+        raise ActivationError(
+            f"RReLU in front of '{site.name}' would draw its slope at random, since the network is in training mode; "
+            "call eval() on it, or choose LeakyReLU."
+        )
     chosen = [choose_pieces(sigma, k, ranks, site, pieces, linear.weight.dtype) for k in widths]
     drawn = lambda network, source: insert(network, site, inputs, sigma, chosen, source, margin, share)
     lifted, smallest = drawn(model, generator)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.outcomes import SiteError
+from liftscape.outcomes import ModelError, SiteError
 from liftscape.sites import AFFINE, Affine, first_batch, output_gap
 
 __all__ = ["places_of", "require_affine", "require_biases", "require_kept", "require_layer", "require_trainable"]
@@ -85,7 +85,7 @@ def require_kept(model: nn.Module, wider: nn.Module, at: str, inputs: Any) -> No
     """
     try:
         gap, scale = output_gap(model, wider, [first_batch(inputs)])
-    except RuntimeError:
+    except (RuntimeError, ModelError):
         gap, scale = inf, 1.0
     # Far above rounding, far below what a channel in the wrong place changes.
     if gap > torch.finfo(model.get_parameter(f"{at}.weight").dtype).eps ** 0.5 * scale:

@@ -85,6 +85,8 @@ def box_of(low: Tensor, high: Tensor) -> Interval:
     """Return a box of one sample in float64, or raise if its ends are none."""
     if low.is_meta or high.is_meta:
         wrong = "the meta device, where they hold no numbers, was given"
+    elif low.is_complex() or high.is_complex():
+        wrong = "complex numbers were given"
     elif low.shape != high.shape:
         wrong = f"shapes {tuple(low.shape)} and {tuple(high.shape)} were given"
     elif (unknown := int((~(low.isfinite() & high.isfinite())).sum())) > 0:

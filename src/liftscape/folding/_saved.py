@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -52,7 +52,8 @@ def save_folded(base: nn.Module, folded: "_Made | nn.Module", path: "Path | str"
         ...     sorted(file.name for file in path.parent.iterdir())
         ['small.recipe.json', 'small.safetensors']
     """
-    return save_embedded((base, folded if isinstance(folded, nn.Module) else folded.model), path, overwrite)
+    made: Any = folded if isinstance(folded, nn.Module) else getattr(folded, "model", folded)
+    return save_embedded((base, made), path, overwrite)
 
 
 def load_folded(build: "nn.Module | Callable[[], nn.Module]", path: "Path | str") -> nn.Module:
@@ -79,7 +80,7 @@ def load_folded(build: "nn.Module | Callable[[], nn.Module]", path: "Path | str"
         >>> torch.equal(again(x), folded(x))
         True
     """
-    base = build if isinstance(build, nn.Module) else build()
+    base = build() if callable(build) and not isinstance(build, nn.Module) else build
     if not isinstance(base, nn.Module):
         raise LoadError(f"the function that builds the network must return a Module, not {type(base).__name__}.")
     return load_embedded(base, path)

@@ -102,7 +102,8 @@ def fold_within(
         The network and the way to it; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if the budget is negative or not finite, by is unknown, or the loss is not finite.
+        LiftscapeError: if there is no risk, the budget is negative or not finite, by is unknown, or the loss is not
+            finite.
         DataError: if accuracy is asked for where targets are no classes.
 
     Example:
@@ -111,6 +112,11 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
+    if not isinstance(risk, EmpiricalRisk):
+        raise LiftscapeError(
+            f"a search needs a risk, EmpiricalRisk(model, loss, data), since it counts its rise, but "
+            f"{type(risk).__name__} was given."
+        )
     number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
     if not number or not 0 <= budget < inf or by not in {"loss", "accuracy"}:
         raise LiftscapeError(

@@ -75,10 +75,14 @@ def find_runs(model: nn.Module, inputs: Any) -> tuple[Run, ...]:
         if before is not None and isinstance(before.function, _BatchNorm):
             before, norm = _maker_before(trace, before, trace.events.index(before)), before
         after = _next(trace, event, position)
-        if before is None or after is None or not isinstance(before.function, AFFINE):
+        if before is None or after is None:
             continue
         stranger = None if known else event
-        if known and not isinstance(after.function, AFFINE):
+        if known and _may_stand_before(before, activations):
+            stranger, before = before, _maker_before(trace, before, trace.events.index(before))
+        if before is None or not isinstance(before.function, AFFINE):
+            continue
+        if known and stranger is None and not isinstance(after.function, AFFINE):
             stranger, after = after, _next(trace, after, trace.events.index(after))
         if after is None or not _of_one_kind(before, after):
             continue
@@ -114,6 +118,15 @@ def _may_stand_between(event: Event) -> bool:
     return len(set(event.reads)) == len(event.makes) == 1 and event.name.strip("_") not in _HARMLESS
 
 
+def _may_stand_before(event: Event, modules: dict[str, nn.Module]) -> bool:
+    """Tell what makes one tensor of one between a map and an activation."""
+    return (
+        not isinstance(event.function, AFFINE)
+        and len(set(event.reads)) == len(event.makes) == 1
+        and not _is_activation(event, modules)
+    )
+
+
 def _next(trace: Trace, event: Event, position: int) -> Event | None:
     """Return the event that reads first what another one makes."""
     made = set(event.makes)
@@ -129,8 +142,11 @@ def _in_between(event: Event, before: Event, after: Event) -> str:
     """Say why what stands between two maps does not let them become one."""
     what = type(event.function).__name__ if event.is_module else "a call"
     drops = isinstance(event.function, _DropoutNd) or (not event.is_module and "dropout" in event.name)
-    verdict = "drops at random; call eval()" if drops else "is not pointwise"
-    return f"'{event.label}' ({what}) between '{before.name}' and '{after.name}' {verdict}"
+    place = f"'{event.label}' ({what}) between '{before.name}' and '{after.name}'"
+    if drops:
+        return f"{place} drops at random; call eval()"
+    entrywise = isinstance(event.function, _BatchNorm) or event.name.strip("_") in _HARMLESS
+    return f"{place} is neither an activation nor next to one map" if entrywise else f"{place} is not pointwise"
 
 
 def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:

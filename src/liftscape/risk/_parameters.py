@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from liftscape.outcomes import ModelError
 
@@ -36,12 +37,16 @@ def require_module(model: object) -> nn.Module:
         The same.
 
     Raises:
-        ModelError: if it is no module, or a parameter or buffer is on the meta device.
+        ModelError: if it is no module, or a parameter or buffer is on the meta device or has no shape yet.
     """
     if not isinstance(model, nn.Module):
         hint = "give its .model" if isinstance(getattr(model, "model", None), nn.Module) else "build one first"
         raise ModelError(f"a model is a torch.nn.Module, but {type(model).__name__} was given; {hint}.")
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise ModelError(
+                f"{name} of {type(model).__name__} has no shape before the first call; call the model on inputs first."
+            )
         if tensor.is_meta:
             raise ModelError(
                 f"{name} of {type(model).__name__} is on the meta device, where it holds no numbers; load its weights "

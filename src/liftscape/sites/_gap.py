@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import call_model, output_tensor, require_module, trainable_parameters
+from liftscape.risk import call_model, inputs_named, output_tensor, require_module, trainable_parameters
 from liftscape.sites._features import iterate_inputs
 
 __all__ = ["change_of_outputs", "output_gap", "outputs_of"]
@@ -37,6 +37,11 @@ def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float,
     pairs: list[list[float]] = []
     for batch in iterate_inputs(inputs):
         ours, theirs = (_drawn_alike(network, batch) for network in (first, second))
+        if ours.shape != theirs.shape:
+            raise LiftscapeError(
+                f"outputs of shapes {tuple(ours.shape)} and {tuple(theirs.shape)} cannot be compared; give networks of "
+                "one output."
+            )
         pairs.append([float((ours - theirs).abs().max()), float(ours.abs().max())])
     if not pairs:
         raise LiftscapeError("a comparison of outputs needs inputs, but the given data hold no batch; give some.")
@@ -68,7 +73,8 @@ def _drawn_alike(network: nn.Module, batch: Any) -> Tensor:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)
-        return outputs_of(network, batch)
+        with inputs_named(network, batch):
+            return outputs_of(network, batch)
 
 
 def outputs_of(network: nn.Module, batch: Any, grad: bool = False) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from liftscape.outcomes import LiftscapeError
+from liftscape.risk import require_module
 
 __all__ = ["carry_over"]
 
@@ -30,7 +31,9 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         An optimizer of the same class.
 
     Raises:
-        LiftscapeError: if the optimizer trains a parameter that is not the old network's, or is an L-BFGS under way.
+        LiftscapeError: if there is no optimizer, it trains a parameter that is not the old network's, is an L-BFGS
+            under way, or of a class that needs more than its groups.
+        ModelError: if a network is none, or on the meta device.
 
     Example:
         >>> old = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
@@ -40,6 +43,10 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         >>> len(carry_over(optimizer, old, deepcopy(old)).state)
         4
     """
+    if not isinstance(optimizer, Optimizer):
+        raise LiftscapeError(f"an optimizer of torch.optim is carried over, but {type(optimizer).__name__} was given.")
+    require_module(old)
+    require_module(new)
     names = {id(parameter): name for name, parameter in old.named_parameters()}
     strangers = sum(id(parameter) not in names for group in optimizer.param_groups for parameter in group["params"])
     if strangers:
@@ -66,7 +73,13 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         }
     fresh = [parameter for name, parameter in own.items() if name not in taken and parameter.requires_grad]
     groups[0]["params"] = [*groups[0]["params"], *fresh]
-    made = type(optimizer)([group for group in groups if group["params"]], **_required(optimizer))
+    try:
+        made = type(optimizer)([group for group in groups if group["params"]], **_required(optimizer))
+    except TypeError as error:
+        raise LiftscapeError(
+            f"{type(optimizer).__name__} cannot be made anew from its groups of parameters: {error}; make one for the "
+            "new network."
+        ) from error
     for name, state in states.items():
         made.state[own[name]] = {key: _moved(value, own[name]) for key, value in state.items()}
     return made
