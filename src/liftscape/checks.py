@@ -11,7 +11,7 @@ from torch import Tensor
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
 from liftscape.folding import Collapse, Fold, FoldSearch, Trim, output_gap, search_difference
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_module
 
 __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient", "check_hessian"]
 
@@ -207,7 +207,7 @@ def check_fold(
 
 def _rounding_of(model: torch.nn.Module) -> float:
     """Return the relative gap of outputs that the rounding of a network's dtype explains."""
-    dtypes = [tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()]
+    dtypes = [tensor.dtype for tensor in require_module(model).parameters() if tensor.is_floating_point()]
     return max(_LOCAL_FORM, *(_OUTPUT_ULPS * torch.finfo(dtype).eps for dtype in dtypes), 0.0)
 
 

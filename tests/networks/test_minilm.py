@@ -76,8 +76,9 @@ def test_an_mlp_block_folds_into_the_map_that_fits_best() -> None:
         handle.remove()
     h, z = (torch.cat(pairs[key]) for key in ("h", "z"))
     deviations, targets = h - h.mean(dim=0), z - z.mean(dim=0)
-    # Directions in which the features vary by less than float32 tells are rounding.
-    best = torch.linalg.pinv(deviations, rtol=1e-6) @ targets
+    # Directions in which the features vary by less than float32 tells, each in units of its spread, are rounding.
+    spread = deviations.square().mean(dim=0).sqrt()
+    best = torch.linalg.pinv(deviations / spread, rtol=1e-6) @ targets / spread[:, None]
     r2 = 1 - float((deviations @ best - targets).square().sum() / targets.square().sum())
     assert folded.report[0].r2 == pytest.approx(r2, abs=1e-6)
     assert 0.3 < r2 < 0.999
