@@ -87,8 +87,10 @@ def test_a_box_needs_numbers(ends: tuple[bool, bool]) -> None:
 
 
 def test_a_base_network_needs_no_numbers(tmp_path: Path) -> None:
-    """Only its structure is read when a saved network is built again."""
+    """Only its structure is read when a network is saved, and when it is built again."""
     net: nn.Module = network()
     place = ls.save_embedded(ls.lift(net, "2", X), tmp_path / "lifted")
     built: Tensor = load_embedded(network(), place)(X)
     assert torch.allclose(built, net(X), atol=1e-6)
+    folded = ls.fold(net, X).model
+    assert ls.save_folded(network().to("meta"), folded, tmp_path / "folded").exists()

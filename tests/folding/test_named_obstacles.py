@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import liftscape as ls
@@ -38,10 +37,10 @@ class Shifted(nn.Module):
         (before(nn.LayerNorm(8)), r"'1' \(LayerNorm\) between '0' and '3' is not pointwise"),
         (before(nn.Softmax(dim=1)), r"'1' \(Softmax\) between '0' and '3' is not pointwise"),
         (before(nn.Dropout(0.5), training=True), r"'1' \(Dropout\) between '0' and '3' drops at random; call eval"),
-        (Shifted(), r"'sub' \(a call\) between 'first' and 'last' is neither an activation nor next to one map"),
+        (Shifted(), r"'sub' \(a call\) between 'first' and 'last' cannot be absorbed into either map"),
         (
             nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval(),
-            r"'2' \(BatchNorm1d\) between '0' and '3' is neither an activation nor next to one map",
+            r"'2' \(BatchNorm1d\) between '0' and '3' cannot be absorbed into either map",
         ),
     ],
 )
@@ -72,7 +71,7 @@ MISUSE: list[tuple[Callable[[], object], type[LiftscapeError], str]] = [
     (lambda: ls.lift(net(), [], X), EmbeddingError, "goes in front of a map"),
     (lambda: ls.lift(net(), "2", X, width=4.0), EmbeddingError, "whole number of neurons, but 4.0"),
     (lambda: ls.lift(net(), "2", X, pieces=[]), EmbeddingError, "none was given"),
-    (lambda: ls.lift(unfinished(float("nan")), "2", X), ModelError, "2.weight is not finite|not finite"),
+    (lambda: ls.lift(unfinished(float("nan")), "2", X), ModelError, r"^2\.weight is not finite"),
     (lambda: ls.lift(nn.Sequential(nn.LazyLinear(3)), "0", X), ModelError, "0.weight of Sequential has no shape"),
     (lambda: ls.lift(net(), "2", X, activation=nn.RReLU().eval()), ActivationError, "call eval"),
     (lambda: check_fold(net(), X, nn.Linear(6, 2)), LiftscapeError, r"\(12, 2\) and \(12, 3\) cannot be compared"),
@@ -94,4 +93,3 @@ def test_a_random_slope_is_no_obstacle_in_eval_mode() -> None:
     model = net().double().eval()
     deeper = ls.lift(model, "2", X.double(), activation=nn.RReLU().eval()).model
     assert float((deeper(X.double()) - model(X.double())).detach().abs().max()) < 1e-12
-    assert F.mse_loss(deeper(X.double()), model(X.double())).item() < 1e-20

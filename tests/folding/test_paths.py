@@ -163,8 +163,8 @@ def test_data_without_numbers_and_modules_that_refuse_their_input_are_told_in_a_
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        ("ls.fold(net, how='proved', box=x)", "a box is two tensors (low, high) of numbers of one input"),
-        ("ls.fold(net, how='proved', box=(-1.0, 1.0))", "a box is two tensors (low, high) of numbers of one input"),
+        ("ls.fold(net, how='proved', box=x)", "a box is two tensors (low, high) of one input"),
+        ("ls.fold(net, how='proved', box=(-1.0, 1.0))", "a box is two tensors (low, high) of one input"),
         ("ls.fold_within(ls.EmpiricalRisk(net, 'mse', (x, x[:, :2])), '0.1%')", "but '0.1%' of 'loss' was given"),
     ],
 )

@@ -3,6 +3,7 @@
 import copy
 import random
 import re
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -229,3 +230,17 @@ def test_what_is_read_of_all_parameters_is_no_obstacle() -> None:
     model = Reading(lambda net: next(net.parameters()).dtype)
     assert all(site.refusal is None for site in ls.find_sites(model, X))
     assert torch.allclose(ls.lift(model, "first", X).model(X), model(X), atol=1e-5)
+
+
+def test_a_read_attribute_is_found_where_few_samples_are_refused() -> None:
+    model = OfFours(AssertionError)
+    model.net.register_forward_pre_hook(lambda net, args: (args[0].to(net[0].weight.dtype),))
+    with pytest.raises(ls.LiftscapeError, match=r"'net\.0'.*reads its weight from outside"):
+        ls.lift(model, "net.0", torch.ones(8, 3))
+
+
+def test_what_cannot_be_copied_can_be_read() -> None:
+    model = Reading(lambda _net: None)
+    model.lock = threading.Lock()
+    assert [site.name for site in ls.find_sites(model, X)] == ["first", "last"]
+    assert len(ls.layer_linearity(model, X).rows) == 1

@@ -1,6 +1,7 @@
 """Choosing widths, activation and affine pieces of inserted layers, and refusing what cannot keep criticality."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ __all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"
 
 def choose_widths(site: Site, rank: int, width: int | Sequence[int] | None, groups: int = 1) -> list[int]:
     """Return the widths of the inserted layers, or raise if one is below the rank of W, the largest of any group."""
-    several = isinstance(width, Sequence)
-    widths = [groups * (rank + 1)] if width is None else list(width) if several else [width]
-    if any(not isinstance(each, int) or isinstance(each, bool) for each in widths):
+    given = [groups * (rank + 1)] if width is None else width
+    widths = list(given) if isinstance(given, Iterable) else [given]
+    if any(not isinstance(each, Integral) or isinstance(each, bool) for each in widths):
         raise EmbeddingError(f"a width is a whole number of neurons, but {width!r} was given.")
     if any(each % groups for each in widths):
         raise EmbeddingError(
@@ -81,7 +82,7 @@ def choose_pieces(
             f"a layer of {width} neurons in front of '{site.name}' cannot have a PReLU with {sigma.num_parameters} "
             "slopes; give one slope, or one for each neuron."
         )
-    if pieces is not None and not pieces:
+    if pieces is not None and len(pieces) == 0:
         raise EmbeddingError("pieces are numbers from the left, one for each neuron or cycled, but none was given.")
     per_neuron = [_available(sigma, channel, dtype) for channel in range(width)]
     if pieces is None:

@@ -49,7 +49,7 @@ def save_embedded(
 
     Raises:
         EmbeddingError: if the difference of the two networks is none that a recipe can hold.
-        ModelError: if a network is none, or on the meta device.
+        ModelError: if the network made is no module, or on the meta device; of the base only the structure is read.
         LoadError: if the place holds another network and may not be overwritten, or is no folder or file as its name
             says.
 
@@ -63,7 +63,7 @@ def save_embedded(
     """
     place = Path(path)
     base, model = (embedded.base, embedded.model) if isinstance(embedded, Embedding) else embedded
-    files = dict(zip(_files(place), _render(require_module(base), require_module(model)), strict=True))
+    files = dict(zip(_files(place), _render(base, require_module(model)), strict=True))
     check_place(place)
     taken = [file for file in files if file.exists()]
     if not overwrite and any(file.read_bytes() != files[file] for file in taken):

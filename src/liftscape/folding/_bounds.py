@@ -101,11 +101,8 @@ def box_of(low: Tensor, high: Tensor) -> Interval:
 def leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Yield the leaves of nested Sequentials in their order, or raise where hooks may change what one computes."""
     if module._forward_hooks or module._forward_pre_hooks:
-        raise SiteError(
-            f"'{name}' has forward hooks, of which bounds know nothing; remove them first."
-            if name
-            else "the network has forward hooks, of which bounds know nothing; remove them first."
-        )
+        what = f"'{name}'" if name else "the network"
+        raise SiteError(f"{what} has forward hooks, of which bounds know nothing; remove them first.")
     if type(module) is nn.Sequential:
         # All of them: named_children would leave out a module that stands in two places.
         for key, child in module._modules.items():

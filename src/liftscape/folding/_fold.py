@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
-from liftscape.folding._bounds import interval_bounds
+from liftscape.folding._bounds import box_of, interval_bounds
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._prediction import predicted_change
 from liftscape.folding._report import Fold, FoldRow
@@ -93,9 +93,8 @@ def fold(
         raise LiftscapeError(f"bounds must be 'linear' or 'interval', but {bounds!r} was given.")
     if (how == "proved") != (box is not None):
         raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
-    ends = [isinstance(end, Tensor) and not end.is_meta for end in box] if isinstance(box, (tuple, list)) else []
-    if box is not None and ends != [True, True]:
-        raise LiftscapeError(f"a box is two tensors (low, high) of numbers of one input, but {box!r} was given.")
+    if box is not None and not (isinstance(box, (tuple, list)) and [type(end) for end in box] == [Tensor, Tensor]):
+        raise LiftscapeError(f"a box is two tensors (low, high) of one input, but {box!r} was given.")
     if how == "least-squares" and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
     if how != "least-squares" and ridge != 0:
@@ -104,6 +103,7 @@ def fold(
     model, source = model_and_inputs(given, inputs)
     bounded = None
     if box is not None:
+        box_of(*box)
         like = next(model.parameters())
         bounded = (linear_bounds if bounds == "linear" else interval_bounds)(
             model, *(end.to(like.device) for end in box)

@@ -38,7 +38,7 @@ def save_folded(base: nn.Module, folded: "_Made | nn.Module", path: "Path | str"
         The path.
 
     Raises:
-        ModelError: if a network is none, or on the meta device.
+        ModelError: if the folded network is no module, or on the meta device.
         EmbeddingError: if the difference of the two networks is none that a recipe can hold.
         LoadError: if the place holds another network and may not be overwritten.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from numbers import Integral
 from typing import final
 
 import torch
@@ -29,7 +30,7 @@ class Watch:
     """
 
     def __init__(self, monitor: Monitor, every: int) -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        if not isinstance(every, Integral) or isinstance(every, bool) or every < 1:
             raise LiftscapeError(f"a monitor records every so many steps, a whole number of at least 1, not {every!r}.")
         self.monitor = monitor
         self._every = every

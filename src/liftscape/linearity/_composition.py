@@ -76,6 +76,7 @@ def composition(
     pushed = (reached.reshape(groups, -1, reached.shape[1]) @ constant.reshape(groups, -1, 1)).flatten()
     bias = pushed + (0 if last.bias is None else last.bias.detach().double())
     made = remade(first, weight, bias if keeps_bias else None, **changes)
+    # What one of them could still learn, their composition can.
     return made.requires_grad_(first.weight.requires_grad or last.weight.requires_grad)
 
 

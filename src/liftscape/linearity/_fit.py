@@ -166,8 +166,9 @@ def replace_run(model: nn.Module, run: Run, fit: AffineFit) -> nn.Module:
         raise SiteError(f"'{run.activation}' is a call; replace it in the network that foldable returns for this one.")
     map_ = _stand_in(model, run)
     assert not isinstance(map_, str)
-    like = next(model.get_submodule(run.last).parameters())
-    new = made_from(map_, fit.weight, fit.bias, like)
+    maps = [model.get_submodule(name) for name in (run.first, run.last)]
+    new = made_from(map_, fit.weight, fit.bias, next(maps[1].parameters()))
+    new.requires_grad_(any(tensor.requires_grad for each in maps for tensor in each.parameters()))
     return copy_with(model, {**{name: nn.Identity() for name in run.inner}, run.last: new})
 
 

@@ -76,7 +76,7 @@ def made_from(map_: Affine, weight: Float[Tensor, "m d"], bias: Float[Tensor, " 
         map_: as :func:`stand_in` returns it.
         weight: one row for each output.
         bias: one number for each.
-        like: a tensor of the dtype and device wanted, and as trainable as wanted.
+        like: a tensor of the dtype and device wanted.
 
     Returns:
         The same map.
@@ -84,7 +84,7 @@ def made_from(map_: Affine, weight: Float[Tensor, "m d"], bias: Float[Tensor, " 
     # Rows in order, as in a file: a product rounds otherwise where they are not.
     map_.weight = nn.Parameter(weight.reshape(map_.weight.shape).to(like).contiguous())
     map_.bias = nn.Parameter(bias.to(like))
-    return map_.requires_grad_(like.requires_grad)
+    return map_
 
 
 def _convolution(

@@ -146,7 +146,7 @@ def _in_between(event: Event, before: Event, after: Event) -> str:
     if drops:
         return f"{place} drops at random; call eval()"
     entrywise = isinstance(event.function, _BatchNorm) or event.name.strip("_") in _HARMLESS
-    return f"{place} is neither an activation nor next to one map" if entrywise else f"{place} is not pointwise"
+    return f"{place} cannot be absorbed into either map" if entrywise else f"{place} is not pointwise"
 
 
 def _maker_before(trace: Trace, event: Event, position: int) -> Event | None:

@@ -37,23 +37,26 @@ def attributes_read(model: nn.Module, names: Sequence[str], inputs: Any) -> dict
         >>> attributes_read(Cast(), ["map"], torch.ones(3, 2))
         {'map': 'weight'}
     """
-    samples = few_samples(first_batch(inputs))
-    if not names or _missed(model, names, samples) is None:
+    batch = first_batch(inputs)
+    if not names or _missed(model, names, batch) is None:
         return {}
-    missed = {name: _missed(model, [name], samples) for name in names}
+    missed = {name: _missed(model, [name], batch) for name in names}
     return {name: attribute for name, attribute in missed.items() if attribute is not None}
 
 
-def _missed(model: nn.Module, names: Sequence[str], samples: Any) -> str | None:
+def _missed(model: nn.Module, names: Sequence[str], batch: Any) -> str | None:
     """Return the attribute that a call misses where these modules stand in a Sequential each."""
-    alone = {name: nn.Sequential(copy_model(model.get_submodule(name), share=True)) for name in names}
-    shut = copy_with(model, dict(alone), share=True)
-    try:
-        with torch.no_grad():
-            call_model(shut, trainable_parameters(shut), samples)
-    except AttributeError as error:
-        found = re.search(r"'Sequential' object has no attribute '(\w+)'", str(error))
-        return found[1] if found else None
-    except MODEL_ERRORS:
-        return None
+    # The whole batch is taken where the model refuses few samples; what cannot be copied cannot be lifted either.
+    for samples in (few_samples(batch), batch):
+        try:
+            alone = {name: nn.Sequential(copy_model(model.get_submodule(name), share=True)) for name in names}
+            shut = copy_with(model, dict(alone), share=True)
+            with torch.no_grad():
+                call_model(shut, trainable_parameters(shut), samples)
+        except MODEL_ERRORS as error:
+            found = re.search(r"'Sequential' object has no attribute '(\w+)'", str(error))
+            if found:
+                return found[1]
+        else:
+            return None
     return None

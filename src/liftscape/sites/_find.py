@@ -64,7 +64,7 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
     """
     sites = _sites_of(model, trace_first(model, inputs))
     read = attributes_read(model, [site.name for site in sites if site.refusal is None], inputs)
-    return tuple(replace(site, refusal=_read(read[site.name])) if site.name in read else site for site in sites)
+    return tuple(replace(site, refusal=_read_outside(read[site.name])) if site.name in read else site for site in sites)
 
 
 def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)) -> Site:
@@ -83,7 +83,6 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
         SiteError: if there is no such module (the nearest name is offered) or no layer can be inserted there.
         ModelError: if the model is none, random, or on the meta device, or trains BatchNorm over several batches.
     """
-    require_module(model)
     if name == "":
         raise SiteError(
             f"'' names the whole {type(model).__name__}; wrap it in nn.Sequential and name the map inside it."
@@ -98,7 +97,7 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
     for site in sites:
         if model.get_submodule(site.name) is modules[name]:
             read = {} if site.refusal else attributes_read(model, [site.name], inputs)
-            refusal = _read(read[site.name]) if read else site.refusal
+            refusal = _read_outside(read[site.name]) if read else site.refusal
             if refusal:
                 raise SiteError(f"no layer can be inserted at '{name}': {refusal}")
             return site
@@ -109,7 +108,7 @@ def require_site(model: nn.Module, name: str, inputs: Any, kinds: tuple[type[nn.
     )
 
 
-def _read(attribute: str) -> str:
+def _read_outside(attribute: str) -> str:
     """Say why a map must stay of which more is read than what it computes."""
     return (
         f"the forward pass reads its {attribute} from outside, which an inserted block does not have; read it from "
