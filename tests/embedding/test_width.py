@@ -1,8 +1,10 @@
 """Width embeddings: outputs, gradient, and the exact inertia of a split; the toy of arXiv 2505.13582."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import liftscape as ls
 
@@ -118,3 +120,32 @@ def test_the_toy_has_the_stated_risk_and_its_splits_the_stated_eigenvalues() -> 
 def test_refusals(at: str, neuron: int, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
         ls.split(deep(), at, neuron)
+
+
+class Pair(nn.Module):
+    """A network of two inputs that takes batches of six alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.last = nn.Linear(3, 4, dtype=F64), nn.Linear(4, 2, dtype=F64)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        assert len(a) == 6
+        return self.last(torch.tanh(self.hidden(a + b)))
+
+
+def test_several_inputs_and_a_fixed_batch_size() -> None:
+    net, pair = Pair(), (torch.randn(6, 3, dtype=F64), torch.randn(6, 3, dtype=F64))
+    data = (pair, torch.zeros(6, 2, dtype=F64))
+    wider = ls.split(net, "hidden", 1, inputs=data).model
+    assert float((wider(*pair) - net(*pair)).detach().abs().max()) < 1e-15
+    assert ls.merge(wider, "hidden", data).neurons_after == 4
+
+
+@pytest.mark.parametrize("ask", [lambda net, x: ls.split(net, "0", 1, inputs=x), lambda net, x: ls.merge(net, "0", x)])
+def test_inputs_that_do_not_fit_are_named(ask: Callable[[nn.Module, Tensor], object]) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    with pytest.raises(
+        ls.LiftscapeError, match=r"^Sequential raised on inputs of shape \(5, 7\).*give inputs that fit it\.$"
+    ):
+        ask(net, torch.ones(5, 7))

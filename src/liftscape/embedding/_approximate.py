@@ -91,6 +91,7 @@ def approximate_lift(
         EmbeddingError: if ε is not positive, the width is below the rank, or the site has no bias and σ(t₀) ≠ 0.
         ActivationError: if the activation has an affine piece, or no inflection with σ′ ≠ 0.
         SiteError: if there is no such map, or it is tied, reparametrised or frozen.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()

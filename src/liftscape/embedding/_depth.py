@@ -88,6 +88,7 @@ def lift(
         SiteError: if there is no such map, or a hypothesis of criticality fails there (it says which).
         EmbeddingError: if the width is below the rank, the margin is none, or no lift without bias exists.
         ActivationError: if the activation has no alive piece and no tail, as tanh.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()

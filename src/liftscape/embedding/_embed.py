@@ -81,6 +81,7 @@ def embed(
         EmbeddingError: if an index map or factors are not compatible; it says which equation fails.
         SiteError: if a map is tied, reparametrised or frozen, its neurons are read by more than maps, or a reader of
             a null neuron has no bias.
+        ModelError: if the network is none, or on the meta device.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()

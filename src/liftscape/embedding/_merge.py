@@ -67,6 +67,7 @@ def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9
     Raises:
         SiteError: if there is no such layer, or its neurons are read by more than maps.
         EmbeddingError: if the tolerance is negative.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> from liftscape.embedding import split

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import SiteError
-from liftscape.risk import copy_model
+from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named
 from liftscape.sites import first_batch
 
 __all__ = ["RANDOM", "RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps"]
@@ -140,7 +140,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def recorded_steps(model: nn.Module, inputs: Any) -> Steps:
-    """Write down the forward pass of two samples.
+    """Write down the forward pass of few samples, or of the first batch where the model takes no fewer.
 
     Args:
         model: any module; a copy of it is called.
@@ -149,11 +149,19 @@ def recorded_steps(model: nn.Module, inputs: Any) -> Steps:
     Returns:
         The steps.
     """
-    inputs = first_batch(inputs)
+    batch = first_batch(inputs)
+    try:
+        return _recorded(model, few_samples(batch))
+    except MODEL_ERRORS:
+        with inputs_named(model, batch):
+            return _recorded(model, batch)
+
+
+def _recorded(model: nn.Module, inputs: Any) -> Steps:
+    """Write down the forward pass of some samples."""
     twin = copy_model(model)
     names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
-    few = tree_map(lambda leaf: leaf[:2] if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)
-    args, kwargs = ((), dict(few)) if isinstance(few, Mapping) else ((few,), {})
+    args, kwargs = arguments_of(inputs)
     devices = sorted({tensor.device.index for tensor in twin.parameters() if tensor.is_cuda})
     with torch.random.fork_rng(devices), torch.no_grad(), _Recorder(names) as recorder:
         outputs = twin(*args, **kwargs)

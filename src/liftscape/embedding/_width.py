@@ -37,6 +37,7 @@ def split(model: "nn.Module | Embedding", at: str, neuron: int, share: float = 0
     Raises:
         EmbeddingError: if the neuron does not exist, or the share is not finite.
         SiteError: if the map is tied, reparametrised or frozen, or its neurons are read by more than maps.
+        ModelError: if the network is none, or on the meta device.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
@@ -79,6 +80,7 @@ def add_null_neuron(
 
     Raises:
         SiteError: as for :func:`split`, or if a reader has no bias.
+        ModelError: if the network is none, or on the meta device.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()

@@ -77,6 +77,7 @@ def fold(
             ridge is negative or asked for where nothing is fitted.
         SiteError: if a named activation is not between two affine maps, or least squares cannot replace them, or no
             bounds are carried through a module.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> import torch

@@ -90,6 +90,7 @@ def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any =
 
     Raises:
         LiftscapeError: if no inputs are given for a module.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> import torch

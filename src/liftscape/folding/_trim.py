@@ -80,6 +80,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
 
     Raises:
         LiftscapeError: if no inputs are given for a module.
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))

@@ -74,6 +74,9 @@ def layer_linearity(
     Returns:
         The table.
 
+    Raises:
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
+
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))

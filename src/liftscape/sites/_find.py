@@ -56,6 +56,9 @@ def find_sites(model: nn.Module, inputs: Any) -> tuple[Site, ...]:
     Returns:
         One site for each Linear, Conv1d and Conv2d module, in the order of the module tree.
 
+    Raises:
+        ModelError: if the network is none, on the meta device, or does not run on the inputs.
+
     Example:
         >>> import torch
         >>> sites = find_sites(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), torch.zeros(1, 2))
