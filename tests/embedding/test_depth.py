@@ -1,7 +1,9 @@
 """Critical lifting in any module: outputs, gradient through the chart, local form; fold leads back."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -200,6 +202,15 @@ def test_shared_weights_are_the_callers_own_and_others_are_not() -> None:
         for network in (lifted.model, lifted.base):
             assert (network[0].weight is model[0].weight) == share
         assert isinstance(model[2], nn.Linear)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("width", [np.int64(5), np.array([5, 6]), [np.int32(5), 6], (5, 6)])
+def test_widths_may_be_numpys(width: Any) -> None:
+    model, x = ls.nets.mlp((3, 4, 2)), torch.randn(20, 3, dtype=torch.float64)
+    lifted = ls.lift(model, "2", x, activation="elu", width=width)
+    inserted = [module.out_features for module in lifted.model.modules() if isinstance(module, nn.Linear)][1:-1]
+    assert inserted == np.atleast_1d(width).tolist()
 
 
 def test_one_pass_over_the_data_is_enough() -> None:

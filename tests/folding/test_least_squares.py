@@ -70,6 +70,15 @@ def test_a_large_ridge_leaves_the_mean_alone() -> None:
     torch.testing.assert_close(found.model(x), folded(x))
 
 
+@pytest.mark.parametrize("frozen", [(), ("0",), ("2",), ("0", "2")])
+def test_a_fit_is_frozen_where_all_it_stands_for_was(frozen: tuple[str, ...]) -> None:
+    model = network("linear")
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    fitted = fold(model, draw(30, 3), at="1", how="least-squares").model.get_submodule("2")
+    assert {tensor.requires_grad for tensor in fitted.parameters()} == {frozen != ("0", "2")}
+
+
 @pytest.mark.parametrize("ridge", [-0.1, math.nan, math.inf])
 def test_a_ridge_that_is_none_is_refused(ridge: float) -> None:
     model, x = network("linear"), draw(30, 3)
