@@ -79,6 +79,20 @@ def test_a_fit_is_frozen_where_all_it_stands_for_was(frozen: tuple[str, ...]) ->
     assert {tensor.requires_grad for tensor in fitted.parameters()} == {frozen != ("0", "2")}
 
 
+def test_a_budget_met_by_interpolation_is_told() -> None:
+    model = network("linear")
+    few, many = ((x := draw(n, 3), model(x).detach() + 0.1) for n in (4, 60))
+    found = fold_within(EmpiricalRisk(model, "mse", few), 0.0, at="1")
+    assert found.removed == ("1",)
+    assert found.reason.startswith("1 of 1 layers leave within the budget. Check the map in place of '1' on held-out")
+    assert math.isnan(found.steps[1].adjusted_r2)
+    checked = fold_within(EmpiricalRisk(model, "mse", few), 0.0, at="1", held_out=many)
+    assert checked.reason.startswith("No fold meets the budget")
+    enough = fold_within(EmpiricalRisk(model, "mse", many), 9.0, at="1")
+    assert enough.reason == "1 of 1 layers leave within the budget."
+    assert fold(model, few[0], at="1", how="least-squares").report[0].reason.endswith("whatever the layer does.")
+
+
 @pytest.mark.parametrize("ridge", [-0.1, math.nan, math.inf])
 def test_a_ridge_that_is_none_is_refused(ridge: float) -> None:
     model, x = network("linear"), draw(30, 3)

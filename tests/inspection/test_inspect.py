@@ -5,6 +5,7 @@ import torch
 
 import liftscape as ls
 from liftscape.curvature import Forecast, plateau_reading
+from liftscape.report import use_rows
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,16 @@ def test_a_layer_that_the_data_never_reach_is_named() -> None:
         ls.EmpiricalRisk(Idle().double(), "mse", (torch.randn(9, 3).double(), torch.zeros(9, 2).double()))
     )
     assert "R has no curvature at all in 'idle', as where the data never reach a layer." in found.verdict
+
+
+def test_a_map_through_few_samples_is_no_advice() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(20, 40), torch.nn.Tanh(), torch.nn.Linear(40, 3)).double()
+    x = torch.randn(60, 20, dtype=torch.float64)
+    for samples, told in ((20, True), (60, False)):
+        data = (x[:samples], torch.arange(samples) % 3)
+        found = ls.inspect(ls.EmpiricalRisk(net, "cross_entropy", data))
+        assert found.uses[0].is_undecided == told
+        assert ("cannot be told" in found.advice) == told
+        assert ("can stand in for" in found.advice) != told
+        assert (use_rows(found)[0]["R² of one map instead"] == "too few samples") == told

@@ -37,6 +37,31 @@ def test_the_best_affine_map_is_that_of_least_squares_on_all_data_at_once(activa
     np.testing.assert_allclose(x.numpy() @ fit.weight.numpy().T + fit.bias.numpy(), design @ right, atol=1e-8)
 
 
+@pytest.mark.parametrize(("samples", "ridge"), [(9, 0.0), (40, 0.0), (9, 0.5)])
+def test_adjusted_r2_is_that_of_the_degrees_of_freedom_left(samples: int, ridge: float) -> None:
+    """With dependent features; p is the trace of the hat matrix, by hand."""
+    model, g = network(nn.Tanh()), torch.Generator().manual_seed(3)
+    x = torch.randn(samples, 2, generator=g, dtype=F64) @ torch.randn(2, 3, generator=g, dtype=F64)
+    fit = fit_runs(model, find_runs(model, x), x, ridge)["1"]
+    centred = (x - x.mean(dim=0)).numpy()
+    damped = centred.T @ centred + ridge * centred.var(axis=0).mean() * samples * np.eye(3)
+    p = np.trace(centred @ np.linalg.pinv(damped, rcond=1e-10) @ centred.T)
+    assert ridge or p == pytest.approx(2, abs=1e-9)
+    assert 1 - fit.adjusted_r2 == pytest.approx((1 - fit.r2) * (samples - 1) / (samples - 1 - p), rel=1e-8)
+    assert not fit.interpolates
+
+
+@pytest.mark.parametrize(("samples", "interpolates"), [(3, True), (4, True), (5, False)])
+def test_a_map_of_as_many_inputs_as_samples_says_nothing(samples: int, interpolates: bool) -> None:
+    model, x = network(nn.ReLU()), torch.randn(samples, 3, generator=torch.Generator().manual_seed(5), dtype=F64)
+    fit = fit_runs(model, find_runs(model, x), x)["1"]
+    assert fit.interpolates == interpolates
+    assert (fit.r2 > 1 - 1e-12) == interpolates
+    assert ("passes through all" in fit.explanation()) == interpolates
+    row = ls.layer_linearity(model, x).rows[0]
+    assert np.isnan(row.adjusted_r2) == interpolates
+
+
 def test_a_lifted_layer_is_linear_explains_all_and_costs_nothing() -> None:
     model, data = network(nn.Tanh()), batches()
     lifted = ls.lift(model, at="2", inputs=data, width=4, activation="elu").model

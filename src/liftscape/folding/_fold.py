@@ -212,9 +212,8 @@ def _by_least_squares(
             raise SiteError(
                 f"activation '{run.activation}' cannot leave by least squares: {now.refusal or 'no one map fits'}."
             )
-        own = runs_occupancy(folded, [now], source)[run.activation]
-        reason = f"the affine map that fits best explains {fit.r2:.6f} of the variance of the next pre-activation."
-        row = replace(_row(run, own), folded=True, reason=reason, r2=fit.r2)
+        own = _row(run, runs_occupancy(folded, [now], source)[run.activation])
+        row = replace(own, folded=True, reason=fit.explanation(), r2=fit.r2, adjusted_r2=fit.adjusted_r2)
         shorter = replace_run(folded, now, fit)
         rows.append(row if risk is None else _with_changes(row, risk.with_model(folded), now, shorter))
         folded = shorter

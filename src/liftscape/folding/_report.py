@@ -23,6 +23,7 @@ class FoldRow(Outcome):
         dead: those among them on a piece with λ = 0.
         reason: one sentence.
         r2: of the map that took the layer's place by least squares; NaN for an exact fold.
+        adjusted_r2: R² corrected for the map's inputs; NaN also where there are no more samples than these.
         predicted: change of the risk by this fold to first order, ⟨E[e hᵀ], Ŵ⟩ + ⟨E e, b̂⟩ − E⟨e, z⟩; NaN for an exact
             fold, or where no risk was given.
         measured: the same, as the folded network shows it.
@@ -37,6 +38,7 @@ class FoldRow(Outcome):
     dead: int
     reason: str
     r2: float = float("nan")
+    adjusted_r2: float = float("nan")
     predicted: float = float("nan")
     measured: float = float("nan")
 

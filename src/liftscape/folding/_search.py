@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, isfinite, isnan, nan
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
-from liftscape.linearity import find_runs, fit_runs, foldable, replace_run
+from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import copy_with, output_gap
@@ -18,6 +18,8 @@ from liftscape.sites import copy_with, output_gap
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
 
 Progress = Callable[[int, int], None]
+# Network, the layer that left, how, R², adjusted R².
+_Round = tuple[nn.Module, str, str, float, float]
 # An exact fold changes the loss by rounding, so many eps of it at most.
 _ROUNDING = 100
 # Outputs that differ by a smaller share are the same but for rounding.
@@ -32,6 +34,7 @@ class FoldStep(Outcome):
         activation: the layer that left last; "" for the network as given.
         how: "exact", "least-squares", or "" for the network as given.
         r2: of the map in its place.
+        adjusted_r2: R² corrected for the map's inputs; NaN also where there are no more samples than these.
         loss: on the calibration data.
         held_out: loss or accuracy, as the budget counts it, on held-out data where there are some, else on the same.
         parameters: left.
@@ -42,6 +45,7 @@ class FoldStep(Outcome):
     activation: str
     how: str
     r2: float
+    adjusted_r2: float
     loss: float
     held_out: float
     parameters: int
@@ -132,7 +136,7 @@ def fold_within(
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
     network, runs = foldable(risk.model, risk.batches)
-    for model, name, how, r2 in _way(risk.with_model(network), wanted, ridge):
+    for model, name, how, r2, adjusted in _way(risk.with_model(network), wanted, ridge):
         own = judge.with_model(model)
         value = _value(own, by)
         loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
@@ -141,7 +145,7 @@ def fold_within(
             # Where the loss is small its rounding, that of the outputs beside the residual, is not.
             gap, scale = output_gap(network, model, judge.batches)
             within = gap <= _SAME * scale
-        steps.append(FoldStep(name, how, r2, loss, value, size, operations(model, risk.batches), within))
+        steps.append(FoldStep(name, how, r2, adjusted, loss, value, size, operations(model, risk.batches), within))
         if within and steps[-1].operations < steps[chosen].operations:
             best, chosen = model, len(steps) - 1
         if progress is not None:
@@ -152,20 +156,23 @@ def fold_within(
         if removed or len(steps) == 1
         else f"No fold meets the budget: {by} {bound:.6g} was asked for, the nearest gives {_nearest(steps, by):.6g}."
     )
+    few = [each.activation for each in steps[1 : chosen + 1] if isnan(each.adjusted_r2) and not isnan(each.r2)]
+    if few and held_out is None:
+        reason += f" Check the map in place of '{few[0]}' on held-out data: {INTERPOLATES}."
     return FoldSearch(best if removed else copy_with(risk.model, {}), removed, tuple(steps), by, budget, reason)
 
 
-def _way(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> Iterator[tuple[nn.Module, str, str, float]]:
-    """Yield the network as given, then with one layer less each time: the layer's name, how it left, and R²."""
+def _way(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> Iterator[_Round]:
+    """Yield the network as given, then with one layer less each time, and how well the map in its place fits."""
     model = risk.model
-    yield model, "", "", nan
+    yield model, "", "", nan, nan
     exact = fold(risk, at=at).removed
     for place, name in enumerate(exact):
         model = fold(risk, at=exact[: place + 1]).model
-        yield model, name, "exact", 1.0
+        yield model, name, "exact", 1.0, 1.0
     while (found := _cheapest(risk.with_model(model), at, ridge)) is not None:
-        name, r2, model = found
-        yield model, name, "least-squares", r2
+        name, fit, model = found
+        yield model, name, "least-squares", fit.r2, fit.adjusted_r2
 
 
 def _value(risk: EmpiricalRisk, by: str) -> float:
@@ -185,7 +192,7 @@ def _value(risk: EmpiricalRisk, by: str) -> float:
     return right / count
 
 
-def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tuple[str, float, nn.Module] | None:
+def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tuple[str, AffineFit, nn.Module] | None:
     """Return the fold with the smallest change of the loss for each operation saved, None where none saves any."""
     runs = {
         run.activation: run
@@ -193,7 +200,7 @@ def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tu
         if run.refusal is None and (at is None or run.activation in at)
     }
     before, base = operations(risk.model, risk.batches), float(risk.value())
-    best: tuple[float, str, float, nn.Module] | None = None
+    best: tuple[float, str, AffineFit, nn.Module] | None = None
     for name, fit in fit_runs(risk.model, list(runs.values()), risk.batches, ridge).items():
         model = replace_run(risk.model, runs[name], fit)
         saved = before - operations(model, risk.batches)
@@ -201,7 +208,7 @@ def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tu
             continue
         cost = (float(risk.with_model(model).value()) - base) / saved
         if best is None or cost < best[0]:
-            best = (cost, name, fit.r2, model)
+            best = (cost, name, fit, model)
     return None if best is None else best[1:]
 
 

@@ -30,6 +30,7 @@ class LayerUse(Outcome):
         exactly_linear: whether one piece holds each neuron.
         folds_exactly: whether it leaves without a change of the outputs, as beside a padded convolution it may not.
         r2: of the affine map that could stand in for the layer; NaN where there is none.
+        adjusted_r2: R² corrected for the map's inputs; NaN where there are no more samples than these.
         loss_change: R with that map, minus R.
         parameters_saved: by that map; 0 where there is none.
     """
@@ -42,8 +43,14 @@ class LayerUse(Outcome):
     exactly_linear: bool
     folds_exactly: bool
     r2: float
+    adjusted_r2: float
     loss_change: float
     parameters_saved: int
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the map passes through all samples because there are so few, which says nothing of the layer."""
+        return isfinite(self.r2) and not isfinite(self.adjusted_r2)
 
 
 def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
@@ -81,6 +88,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
             row.exactly_linear,
             row.name in exact,
             row.r2,
+            row.adjusted_r2,
             row.loss_change,
             saved.get(row.name, 0),
         )
@@ -96,8 +104,24 @@ def advise_on_folds(rows: Sequence[LayerUse], value: float) -> str:
         value: R.
 
     Returns:
-        One sentence.
+        One sentence, and another one where there are too few samples to tell.
     """
+    return " ".join(part for part in (_advice(rows, value), _warning(rows)) if part)
+
+
+def _warning(rows: Sequence[LayerUse]) -> str:
+    """Name the layers for which there are too few samples, "" where there are none."""
+    few = [row for row in rows if row.is_undecided and not row.folds_exactly]
+    if not few:
+        return ""
+    return (
+        f"Whether one map could stand in for {_listed(few)} cannot be told: with as many inputs as there are samples "
+        "it passes through all of them; give more data."
+    )
+
+
+def _advice(rows: Sequence[LayerUse], value: float) -> str:
+    """Say which layers could leave, "" where none could."""
     exact = [row for row in rows if row.folds_exactly and row.parameters_saved > 0]
     if exact:
         names, saved = _listed(exact), sum(row.parameters_saved for row in exact)
@@ -105,13 +129,16 @@ def advise_on_folds(rows: Sequence[LayerUse], value: float) -> str:
     cheap = [
         row
         for row in rows
-        if row.parameters_saved > 0 and row.r2 >= _EXPLAINED and isfinite(value) and row.loss_change <= _CHEAP * value
+        if row.parameters_saved > 0
+        and row.adjusted_r2 >= _EXPLAINED
+        and isfinite(value)
+        and row.loss_change <= _CHEAP * value
     ]
     if not cheap:
-        close = [row for row in rows if row.parameters_saved > 0 and row.r2 >= _NEARLY_ALL]
+        close = [row for row in rows if row.parameters_saved > 0 and row.adjusted_r2 >= _NEARLY_ALL]
         if not close:
             return ""
-        best = max(close, key=lambda row: row.r2)
+        best = max(close, key=lambda row: row.adjusted_r2)
         return (
             f"One affine map explains {best.r2:.2%} of what '{best.activation}' hands on"
             + (f", and over 99 % of {len(close) - 1} more layers" if len(close) > 1 else "")

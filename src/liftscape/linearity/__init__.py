@@ -3,7 +3,7 @@
 from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._criteria import block_influence, state_entropy
-from liftscape.linearity._fit import AffineFit, fit_runs, replace_run
+from liftscape.linearity._fit import INTERPOLATES, AffineFit, fit_runs, replace_run
 from liftscape.linearity._maps import rows_read, rows_written
 from liftscape.linearity._occupancy import (
     Occupancy,
@@ -18,6 +18,7 @@ from liftscape.linearity._sums import chain_of, identity_like, sum_of
 from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
 __all__ = [
+    "INTERPOLATES",
     "AffineFit",
     "LinearityRow",
     "LinearityTable",

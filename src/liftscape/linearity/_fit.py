@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan, nan
 from typing import Any, final
 
 import torch
@@ -15,12 +15,13 @@ from liftscape.linearity._runs import Run
 from liftscape.outcomes import LiftscapeError, SiteError
 from liftscape.sites import Affine, copy_with, hearing_pairs, run_batches
 
-__all__ = ["AffineFit", "fit_runs", "fitting", "replace_run"]
+__all__ = ["INTERPOLATES", "AffineFit", "fit_runs", "fitting", "replace_run"]
 
 # Directions of the features, each taken in units of its spread, with less than this share of the largest variance are
 # not told from rounding; nor is a feature whose spread is this share of its mean.
 _RANK = 1e-12
 _ROUNDING = 1e-14
+INTERPOLATES = "it has as many inputs as there are samples, and so passes through all of them whatever the layer does"
 # Patches of so many samples are made at a time: those of a 3 × 3 convolution are nine copies of its features.
 _IMAGES = 256
 
@@ -34,11 +35,24 @@ class AffineFit:
         weight: Ŵ, (m, d), of smallest norm in features of unit variance where they are dependent.
         bias: b̂, (m,).
         r2: 1 − Σ‖z − ẑ‖² / Σ‖z − z̄‖²; NaN where z is constant, and throughout where features are not finite.
+        adjusted_r2: 1 − (1 − R²)(n − 1)/(n − 1 − p), p the degrees of freedom of the fit, the rank of the features
+            without a ridge; NaN where n − 1 ≤ p: the map then passes through all rows, whatever the layer does.
     """
 
     weight: Float[Tensor, "m d"]
     bias: Float[Tensor, " m"]
     r2: float
+    adjusted_r2: float
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether the map passes through all rows because there are so few, which says nothing of the layer."""
+        return not isnan(self.r2) and isnan(self.adjusted_r2)
+
+    def explanation(self) -> str:
+        """Return one sentence of what the map explains."""
+        explains = f"the affine map that fits best explains {self.r2:.6f} of the variance of the next pre-activation"
+        return f"{explains}; {INTERPOLATES}." if self.interpolates else f"{explains}."
 
 
 @final
@@ -70,20 +84,26 @@ class _Moments:
         hh, hz, zz = self._squares[:d, :d], self._squares[:d, d:], self._squares[d:, d:].diagonal()
         if not bool(torch.isfinite(self._squares).all()):
             nothing = self._squares.new_full((len(zz), d), float("nan"))
-            return AffineFit(nothing, nothing[:, 0], float("nan"))
+            return AffineFit(nothing, nothing[:, 0], nan, nan)
         damped = hh + ridge * hh.diagonal().mean() * torch.eye(d).to(hh)
         # In units of each feature's own spread: a rank decided in theirs would drop nanometres beside metres.
         spread = hh.diagonal().clamp_min(0).sqrt()
         constant = spread <= _ROUNDING * self._count**0.5 * self._mean[:d].abs()
         inverse = torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, spread))
         scaled = inverse[:, None] * damped * inverse
-        weight = (
-            inverse[:, None] * (torch.linalg.pinv(scaled, rtol=_RANK, hermitian=True) @ (inverse[:, None] * hz))
-        ).T
+        solving = torch.linalg.pinv(scaled, rtol=_RANK, hermitian=True)
+        weight = (inverse[:, None] * (solving @ (inverse[:, None] * hz))).T
         left = zz - 2 * (weight * hz.T).sum(dim=1) + ((weight @ hh) * weight).sum(dim=1)
         total = float(zz.sum())
-        r2 = 1 - float(left.clamp_min(0).sum()) / total if total > 0 else float("nan")
-        return AffineFit(weight, self._mean[d:] - weight @ self._mean[:d], r2)
+        r2 = 1 - float(left.clamp_min(0).sum()) / total if total > 0 else nan
+        freedom = float((solving * (inverse[:, None] * hh * inverse)).sum())
+        return AffineFit(weight, self._mean[d:] - weight @ self._mean[:d], r2, self._adjusted(r2, freedom))
+
+    def _adjusted(self, r2: float, freedom: float) -> float:
+        """Return R² per degree of freedom that is left, NaN where none is."""
+        left = self._count - 1 - freedom
+        # Degrees of freedom are whole numbers but for rounding where there is no ridge.
+        return 1 - (1 - r2) * (self._count - 1) / left if left > 0.5 else nan
 
 
 def fit_runs(

@@ -31,6 +31,8 @@ class LinearityRow(Outcome):
         exactly_linear: whether one piece holds each neuron; the test, where the correlation is only evidence.
         r2: of the best affine map from what reaches the layer to the next pre-activation, the test for removal, since
             neurons may make up for each other; NaN where no affine map of one input and one reader is around it.
+        adjusted_r2: R² corrected for what any map of so many inputs would explain; NaN where there are no more samples
+            than inputs, so that the map passes through all of them whatever the layer does.
         loss_change: R with that map in the layer's place, minus R; NaN without a risk or without the map.
     """
 
@@ -42,6 +44,7 @@ class LinearityRow(Outcome):
     margin: float
     exactly_linear: bool
     r2: float
+    adjusted_r2: float
     loss_change: float
 
 
@@ -147,5 +150,6 @@ def _row(occupancy: Occupancy, fits: dict[str, AffineFit], changes: dict[str, fl
         float(margins.min()) if len(margins) else float("nan"),
         occupancy.exactly_linear,
         fits[occupancy.name].r2 if occupancy.name in fits else float("nan"),
+        fits[occupancy.name].adjusted_r2 if occupancy.name in fits else float("nan"),
         changes.get(occupancy.name, float("nan")),
     )

@@ -101,7 +101,7 @@ def use_rows(inspection: Inspection) -> list[dict[str, Any]]:
             "linear": _linear_on(row),
             "folds exactly": "yes" if row.folds_exactly else "no",
             "least |ρ|": f"{row.min_correlation:.3f}" if isfinite(row.min_correlation) else "",
-            "R² of one map instead": f"{row.r2:.4f}" if isfinite(row.r2) else "",
+            "R² of one map instead": _explained(row),
             "change of R": power_of_ten(row.loss_change, 2) if isfinite(row.loss_change) else "",
             "parameters saved": f"{row.parameters_saved:,}" if row.parameters_saved else "",
         }
@@ -113,7 +113,14 @@ def _linear_on(row: LayerUse) -> str:
     """Say where a layer is linear: by its pieces on the hull of its features, or by its affine map on the samples."""
     if row.exactly_linear:
         return "on the hull"
-    return "on the data" if row.r2 >= 1 - _ROUNDING else "no"
+    return "on the data" if row.r2 >= 1 - _ROUNDING and not row.is_undecided else "no"
+
+
+def _explained(row: LayerUse) -> str:
+    """Write R² where it says something of the layer."""
+    if row.is_undecided:
+        return "too few samples"
+    return f"{row.r2:.4f}" if isfinite(row.r2) else ""
 
 
 def _with_bound(value: float, bound: float) -> str:
