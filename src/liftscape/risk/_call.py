@@ -1,6 +1,7 @@
 """The network as a pure function f_θ(x)."""
 
 import copy
+import operator
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -8,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.risk._kernels import twice_differentiable
 from liftscape.risk._outputs import map_tensors
+from liftscape.risk._substitutes import faithful
 
 __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
+
+# Parameters, buffers and modules, which functional_call looks after, hooks and the mode; and what recurrent layers
+# renew by weak references that would not be put back with it.
+_TORCHS = frozenset((*vars(nn.Module()), "_flat_weights"))
 
 
 def call_model(
@@ -36,9 +42,10 @@ def call_model(
     # A model that differentiates with respect to its input marks it so, which must not reach the caller's data.
     inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
     args, kwargs = arguments_of(inputs)
+    given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     own = dict(model.named_buffers()) if buffers is None else buffers
     state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
-    with twice_differentiable(model), _kept_attributes(model):
+    with twice_differentiable(model), _kept_attributes(model), faithful(given):
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs, tie_weights=False)
         state = {name: tensor.detach() for name, tensor in state.items()}
@@ -121,10 +128,48 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 
 @contextmanager
 def _kept_attributes(model: nn.Module) -> Generator[None]:
-    """Put such tensors back when the context ends."""
-    derived = _derived_tensors(model)
+    """Take tensors out again that a call leaves in attributes, lists and dicts of modules, and put those before back.
+
+    They would keep their graph there, and a copy of the model would fail. What else a call changes is the model's own.
+    """
+    before = [
+        (
+            module,
+            [
+                (name, value, copy.copy(value) if isinstance(value, (list, dict)) else value)
+                for name, value in _own(module)
+            ],
+        )
+        for module in model.modules()
+    ]
     try:
         yield
     finally:
-        for module, name, tensor in derived:
-            vars(module)[name] = tensor
+        for module, held in before:
+            names = {name for name, *_ in held}
+            for name, value in _own(module):
+                if name not in names and _holds_tensors(value):
+                    del vars(module)[name]
+            for name, value, content in held:
+                now = vars(module).get(name)
+                if now is not value and (_holds_tensors(now) or _holds_tensors(value)):
+                    vars(module)[name] = value
+                if content is not value and not _same(value, content) and _holds_tensors((value, content)):
+                    value.clear()
+                    value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+def _own(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return the attributes of a module that are not torch's."""
+    return [(name, value) for name, value in vars(module).items() if name not in _TORCHS]
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Tell whether a tensor is among the leaves of a value."""
+    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+
+
+def _same(value: Any, content: Any) -> bool:
+    """Tell whether two lists or dicts hold the same objects."""
+    first, second = ((*each, *each.values()) if isinstance(each, dict) else each for each in (value, content))
+    return len(first) == len(second) and all(map(operator.is_, first, second))
