@@ -63,6 +63,13 @@ def test_what_is_no_module_is_refused(name: str) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
+def test_a_scripted_network_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"^Sequential is a TorchScript module.*it was made from\.$"):
+        ls.EmpiricalRisk(torch.jit.script(network()), "mse", (X, Y))
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_an_outcome_is_not_its_network() -> None:
     with pytest.raises(ModelError, match=r"but Fold was given; give its \.model\.$"):
         ls.fold(ls.fold(network(), X), X)  # pyright: ignore[reportArgumentType]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import liftscape as ls
-from liftscape.curvature import layer_curvature, layers_of
+from liftscape.curvature import layer_curvature, layer_sizes, layers_of
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,26 @@ def test_progress_ends_at_the_number_of_products(risk: ls.EmpiricalRisk) -> None
 def test_an_unknown_layer_is_refused_with_those_that_there_are(risk: ls.EmpiricalRisk) -> None:
     with pytest.raises(ls.LiftscapeError, match=r"there is no layer 'head'; the layers are "):
         layer_curvature(risk, ["head"])
+
+
+class Tied(torch.nn.Module):
+    """A reader that borrows the weights of an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.reader = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9)
+        self.reader.weight = self.words.weight
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.reader(self.words(words))
+
+
+def test_a_tied_parameter_is_in_one_layer_alone() -> None:
+    torch.manual_seed(0)
+    words = torch.randint(0, 9, (12,))
+    risk = ls.EmpiricalRisk(Tied().double(), "cross_entropy", (words, words))
+    rows = {row.layer: row for row in layer_curvature(risk)}
+    assert {name: row.parameters for name, row in rows.items()} == layer_sizes(risk) == {"words": 36, "reader": 9}
+    dense = risk.hessian().to_dense()
+    assert rows["words"].trace.value == pytest.approx(float(dense[:36, :36].trace()), abs=1e-12)
+    assert rows["reader"].highest == pytest.approx(float(torch.linalg.eigvalsh(dense[36:, 36:])[-1]), abs=1e-12)

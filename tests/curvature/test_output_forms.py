@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
+from torch.utils.data import DataLoader, TensorDataset
 
 import liftscape as ls
 
@@ -189,3 +190,20 @@ def test_misuse_is_named(generator: torch.Generator) -> None:
     )
     with pytest.raises(ls.LiftscapeError, match=r"empirical Fisher needs outputs .* batch of 4 gave.*\(8,\)"):
         ls.curvature.fisher(summed).to_dense()
+
+
+@pytest.mark.parametrize("batch", [4, 12])
+def test_targets_drawn_once_meet_the_same_samples_or_none(batch: int) -> None:
+    torch.manual_seed(0)
+    model = ls.nets.mlp((3, 4, 2))
+    data = TensorDataset(torch.randn(12, 3, dtype=torch.float64), torch.randint(2, (12,)))
+    shuffled = ls.EmpiricalRisk(model, "cross_entropy", DataLoader(data, batch, shuffle=True))
+    F, v = ls.curvature.fisher(shuffled, kind="monte-carlo", memory_budget=100_000), torch.ones(26, dtype=torch.float64)
+    with pytest.raises(ls.LiftscapeError, match=r"batches come in another order.*shuffle=False\.$"):
+        _ = [F @ v for _ in range(9)]
+    ordered = ls.EmpiricalRisk(model, "cross_entropy", DataLoader(data, batch))
+    F = ls.curvature.fisher(ordered, kind="monte-carlo")
+    assert torch.equal(F @ v, F @ v)
+    # Targets of the data go with their samples whatever the order.
+    E = ls.curvature.fisher(shuffled)
+    torch.testing.assert_close(E @ v, E @ v, rtol=1e-12, atol=1e-15)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from scipy.sparse import eye_array
 from torch import Tensor, nn
 
 import liftscape as ls
@@ -104,3 +105,10 @@ def test_rare_randomness_is_found_on_all_samples() -> None:
     model = nn.Sequential(nn.Dropout(0.01), nn.Linear(1, 1)).double()
     with pytest.raises(ls.LiftscapeError, match="two evaluations differ at module '0'"):
         ls.EmpiricalRisk(model, "mse", (x, x))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [eye_array(3), [[1.0]], "H", ls.EmpiricalRisk(net(), "mse", (inputs(), targets()))])
+def test_what_is_no_operator_is_named(given: object) -> None:
+    with pytest.raises(ls.LiftscapeError, match=rf"a symmetric operator is .* but {type(given).__name__} was given"):
+        ls.curvature.eigenpairs(given, 1)  # type: ignore[arg-type]

@@ -178,3 +178,27 @@ def test_nothing_that_a_call_leaves_in_attributes_stays() -> None:
     assert (features, history, hasattr(model, "new")) == ({}, [], False)
     copy.deepcopy(model)
     risk.at(risk.parameters)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_was_compiled_is_called_as_it_was_written() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    whole, inside = torch.compile(plain), copy.deepcopy(plain)
+    inside[0].compile()
+    right = ls.EmpiricalRisk(plain, "mse", (X, Y)).hessian().to_dense()
+    for model in (whole, inside):
+        risk = ls.EmpiricalRisk(model, "mse", (X, Y))  # pyright: ignore[reportArgumentType]
+        assert torch.equal(risk.hessian().to_dense(), right)
+
+
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated")
+@pytest.mark.parametrize("wrap", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_a_spectral_norm_in_training_mode_is_no_function_of_its_weights(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = normed(wrap).double()
+    with pytest.raises(
+        ls.LiftscapeError, match=r"^'0' is spectrally normalised in training mode.*call model\.eval\(\)"
+    ):
+        ls.EmpiricalRisk(model, "mse", (X, Y))
+    assert check_hessian(ls.EmpiricalRisk(model.eval(), "mse", (X, Y)))

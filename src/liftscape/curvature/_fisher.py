@@ -1,5 +1,6 @@
 """The Fisher information: with the targets of the data, or with targets drawn from the model."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liftscape.curvature._output_forms import FormOfBatch, LossAtOutputs, OutputForm, OutputOperator, rows_of
-from liftscape.outcomes import ModelError
+from liftscape.outcomes import DataError, ModelError
 from liftscape.risk import EmpiricalRisk
 from liftscape.risk._batches import batch_size
 from liftscape.risk._loss import loss_name
@@ -48,6 +49,7 @@ def fisher(
 
     Raises:
         ModelError: if the kind or a name is unknown, or the loss is not one that targets can be drawn for.
+        DataError: by a Monte-Carlo product, if the batches come in another order than before.
 
     Example:
         >>> linear = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
@@ -74,7 +76,8 @@ def fisher(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     # Graphs are built again for each product, and must meet the same targets.
     seed = int(torch.randint(2**62, (), generator=generator))
-    return OutputOperator(point, lambda: _monte_carlo(name, samples, torch.Generator().manual_seed(seed)), plan)
+    seen: list[Tensor] = []
+    return OutputOperator(point, lambda: _monte_carlo(name, samples, torch.Generator().manual_seed(seed), seen), plan)
 
 
 def _empirical(at: LossAtOutputs) -> OutputForm:
@@ -85,13 +88,15 @@ def _empirical(at: LossAtOutputs) -> OutputForm:
     return lambda rows: _outer(slopes, rows, 1 / n)
 
 
-def _monte_carlo(name: str, samples: int, generator: torch.Generator) -> FormOfBatch:
-    """Return the maker of C = (1/nS) Σ_i Σ_s c_is c_isᵀ."""
+def _monte_carlo(name: str, samples: int, generator: torch.Generator, seen: list[Tensor]) -> FormOfBatch:
+    """Return the maker of C = (1/nS) Σ_i Σ_s c_is c_isᵀ, which must see the outputs that the passes before it saw."""
+    places = itertools.count()
 
     def of_batch(at: LossAtOutputs) -> OutputForm:
         n = batch_size(at.batch[0])
         (output,) = at.outputs
         rows_of(output, n, "a Monte-Carlo Fisher")
+        _require_order(output.detach(), next(places), seen)
         draw = _gaussian if name == "mse" else _categorical
         drawn = [draw(output.detach(), n, generator) for _ in range(samples)]
         # Positions of one sample are drawn independently, and their slopes belong to distributions of their own.
@@ -110,6 +115,19 @@ def _monte_carlo(name: str, samples: int, generator: torch.Generator) -> FormOfB
         return form
 
     return of_batch
+
+
+def _require_order(output: Tensor, place: int, seen: list[Tensor]) -> None:
+    """Raise unless a batch's outputs are those of the pass before, in few numbers that any other order would change."""
+    flat = output.reshape(-1).double()
+    mark = torch.stack([flat[0], flat[-1], flat.sum()])
+    if place == len(seen):
+        seen.append(mark)
+    elif not torch.allclose(mark, seen[place], rtol=1e-4, atol=1e-6 * float(flat.abs().max()), equal_nan=True):
+        raise DataError(
+            "the batches come in another order than in the product before, so that targets drawn once would meet other "
+            "samples; give a loader with shuffle=False."
+        )
 
 
 def _positions(rows: Tensor, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
-from liftscape.curvature._layers import layers_of
+from liftscape.curvature._layers import layers_of, names_by_layer
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk
@@ -55,7 +55,7 @@ def layer_curvature(
         >>> [(row.layer, row.parameters, row.trace.value, row.highest) for row in layer_curvature(risk)]
         [('weight', 1, 2.0, 2.0), ('bias', 1, 2.0, 2.0)]
     """
-    known = layer_sizes(risk)
+    known, names = layer_sizes(risk), names_by_layer(risk.parameters)
     unknown = [name for name in layers or () if name not in known]
     if unknown:
         raise LiftscapeError(f"there is no layer {unknown[0]!r}; the layers are {', '.join(known)}.")
@@ -74,7 +74,7 @@ def layer_curvature(
 
         rows.append(
             block_curvature(
-                risk.hessian(only=name),
+                risk.hessian(only=names[name]),
                 name,
                 probes=probes,
                 tolerance=tolerance,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from liftscape.outcomes import LiftscapeError
 
-__all__ = ["Index", "check_layers", "layers_of"]
+__all__ = ["Index", "check_layers", "layers_of", "names_by_layer"]
 
 Index = slice | Tensor
 
@@ -44,6 +44,23 @@ def layers_of(params: Mapping[str, Tensor]) -> dict[str, Index]:
             own.append((start, end))
         start = end
     return {name: _index(own) for name, own in runs.items()}
+
+
+def names_by_layer(params: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Group the names of parameters as :func:`layers_of` groups their entries.
+
+    A tied parameter counts where it has its first name, so that no operator of two layers holds it twice.
+
+    Args:
+        params: θ by name, in the vector's order.
+
+    Returns:
+        For each layer the names of its parameters.
+    """
+    names: dict[str, list[str]] = {}
+    for name in params:
+        names.setdefault(_owner(name), []).append(name)
+    return names
 
 
 def check_layers(layers: Mapping[str, Index], size: int) -> None:

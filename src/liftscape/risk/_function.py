@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from liftscape.outcomes import DataError, ModelError
 from liftscape.risk._batches import Batches
@@ -32,7 +34,8 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
 
     Raises:
         ModelError: if a parameter is not floating point, none is trainable, BatchNorm trains over several batches, the
-            output holds no tensor, two evaluations differ, or the model raises on the inputs.
+            output holds no tensor, two evaluations differ, spectral normalisation trains, or the model raises on the
+            inputs.
         DataError: if inputs and parameters differ in dtype or device.
     """
     params = trainable_parameters(require_module(model))
@@ -40,6 +43,7 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
         raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
     check_real(model)
     check_batch_statistics(model, batches.count)
+    _check_spectral_norm(model)
     inputs, _ = next(iter(batches))
     _check_match(next(iter(params.items())), inputs)
     with inputs_named(model, inputs):
@@ -114,6 +118,18 @@ def check_real(model: nn.Module) -> None:
             raise ModelError(
                 f"parameter {name} of {type(model).__name__} has dtype {tensor.dtype}; θ must be real floating point, "
                 "so cast it first, or make it a buffer."
+            )
+
+
+def _check_spectral_norm(model: nn.Module) -> None:
+    """Raise if a spectral norm is in training mode, where its vectors move with θ outside of the derivative."""
+    for name, module in model.named_modules():
+        hooks = module._forward_pre_hooks.values()
+        by_hook = any(isinstance(hook, SpectralNorm) for hook in hooks)
+        if module.training and (by_hook or isinstance(module, parametrizations._SpectralNorm)):
+            raise ModelError(
+                f"'{name.partition('.parametrizations')[0]}' is spectrally normalised in training mode, where each "
+                "call takes a step towards the norm that no derivative counts; call model.eval()."
             )
 
 

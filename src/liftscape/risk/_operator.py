@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
@@ -177,7 +178,7 @@ def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -
         The same operator as a :class:`SymmetricOperator`.
 
     Raises:
-        LiftscapeError: if it is not square, or a matrix that is not real and symmetric to rounding.
+        LiftscapeError: if it is no operator, not square, or a matrix that is not real and symmetric to rounding.
 
     Example:
         >>> as_operator(np.eye(3)).shape
@@ -185,6 +186,11 @@ def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -
     """
     if isinstance(H, SymmetricOperator):
         return H
+    if issparse(H) or not isinstance(H, (LinearOperator, Tensor, np.ndarray)):
+        raise LiftscapeError(
+            f"a symmetric operator is one of liftscape's, a SciPy LinearOperator or a dense matrix, but "
+            f"{type(H).__name__} was given; give risk.hessian() of a risk, or scipy.sparse.linalg.aslinearoperator of a sparse matrix."
+        )
     if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
         raise LiftscapeError(f"a symmetric operator must be square, but shape {tuple(H.shape)} was given.")
     if isinstance(H, LinearOperator):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import chain
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -37,11 +38,17 @@ def require_module(model: object) -> nn.Module:
         The same.
 
     Raises:
-        ModelError: if it is no module, or a parameter or buffer is on the meta device or has no shape yet.
+        ModelError: if it is no module or a TorchScript one, or a parameter or buffer is on the meta device or has no
+            shape yet.
     """
     if not isinstance(model, nn.Module):
         hint = "give its .model" if isinstance(getattr(model, "model", None), nn.Module) else "build one first"
         raise ModelError(f"a model is a torch.nn.Module, but {type(model).__name__} was given; {hint}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{model.original_name} is a TorchScript module, which cannot be called with other parameters than its "
+            "own; give the torch.nn.Module that it was made from."
+        )
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             raise ModelError(
