@@ -188,8 +188,8 @@ def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -
         return H
     if issparse(H) or not isinstance(H, (LinearOperator, Tensor, np.ndarray)):
         raise LiftscapeError(
-            f"a symmetric operator is one of liftscape's, a SciPy LinearOperator or a dense matrix, but "
-            f"{type(H).__name__} was given; give risk.hessian() of a risk, or scipy's aslinearoperator of a sparse matrix."
+            "a symmetric operator is one of liftscape's, a SciPy LinearOperator or a dense matrix, but "
+            f"{type(H).__name__} was given; give risk.hessian() of a risk, or aslinearoperator of a sparse one."
         )
     if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
         raise LiftscapeError(f"a symmetric operator must be square, but shape {tuple(H.shape)} was given.")
