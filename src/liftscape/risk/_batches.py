@@ -30,8 +30,22 @@ class Batches:
     count: int
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches in the order of their source."""
-        return _iterate(self.source)
+        """Yield the batches in the order of their source, or raise at its end if it gave more or fewer samples."""
+        seen = 0
+        for batch in _iterate(self.source):
+            seen += batch_size(batch[0])
+            yield batch
+        if seen == 0:
+            raise DataError(
+                f"data must be readable many times, but this {type(self.source).__name__} can be read only once and "
+                "then holds no batch; pass (inputs, targets), a list of batches or a DataLoader."
+            )
+        if seen != self.samples:
+            # Batches weigh by their share of all samples, so that the weights would no longer add up to one.
+            raise DataError(
+                f"data must stay the same, but this {type(self.source).__name__} gave {seen} samples where it gave "
+                f"{self.samples} when first read; give a source that yields the same samples each time."
+            )
 
 
 def as_batches(data: Any) -> Batches:
