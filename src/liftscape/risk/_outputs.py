@@ -1,5 +1,6 @@
 """What models return: a tensor, or tensors in dicts, tuples and dataclasses, as Transformers' models do."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -64,12 +65,18 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if not named_tensors(value):
         return value
     entries = {key: map_tensors(function, entry) for key, entry in _entries(value)}
-    if type(value) in {tuple, list}:
-        return type(value)(entries.values())
-    if type(value) is dict or not all(isinstance(key, str) for key in entries):
-        return entries
-    # Named tuples, dataclasses and the mappings of Transformers are all built from their entries by name.
-    return type(value)(**{key: entry for key, entry in entries.items() if entry is not None})
+    if isinstance(value, Mapping):
+        if type(value) is dict or not all(isinstance(key, str) for key in entries):
+            return entries
+        # Mappings of Transformers are built from their entries by name.
+        return type(value)(**{key: entry for key, entry in entries.items() if entry is not None})
+    if isinstance(value, (tuple, list)):
+        return getattr(type(value), "_make", type(value))(list(entries.values()))
+    # A copy, since the fields of a dataclass need not be arguments of its constructor.
+    mapped = copy.copy(value)
+    for key, entry in entries.items():
+        object.__setattr__(mapped, key, entry)
+    return mapped
 
 
 def main_tensor(output: Any) -> Tensor | None:
