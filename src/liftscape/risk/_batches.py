@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import DataError
+from liftscape.risk._sparse import dense_parts
 
 __all__ = ["Batch", "Batches", "as_batches"]
 
@@ -122,9 +123,10 @@ def _check_batch(batch: Batch, index: int) -> int:
             )
         if tensor.is_meta:
             raise DataError(f"{name} of batch {index} are on the meta device, where they hold no numbers.")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            where = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
+        entries = dense_parts(tensor)[0]
+        if entries.is_floating_point() and not bool(torch.isfinite(entries).all()):
+            where = tuple(torch.nonzero(~torch.isfinite(entries))[0].tolist())
             raise DataError(
-                f"{name} of batch {index} hold {tensor[where].item()} at index {where}; remove or impute such samples."
+                f"{name} of batch {index} hold {entries[where].item()} at index {where}; remove or impute such samples."
             )
     return int(leaves[0].shape[0])

@@ -4,7 +4,7 @@ Double backward is used because jvp(jacrev) is silently wrong through LayerNorm 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -97,6 +97,11 @@ class GradientGraph:
         }
         self.value = term.detach()
         self._gradient = [None if part is None else part.detach() for part in parts] if whole else None
+
+    @property
+    def nodes(self) -> list[Any]:
+        """The nodes of torch's in which the graph ends."""
+        return [edge.node for edge in self._edges.values()]
 
     def gradient(self) -> Float[Tensor, " M"]:
         """Return ∇term as one vector, of a graph that is whole.

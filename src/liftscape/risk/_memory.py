@@ -5,18 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import ModelError
 from liftscape.risk._batches import Batch, batch_size
 from liftscape.risk._graph_operator import Plan
+from liftscape.risk._hessian import GradientGraph
 from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._point import Point, is_mean_over_samples, slice_batch
+from liftscape.risk._saved import saved_bytes
 
 __all__ = ["GraphCost", "measure_cost", "plan_products"]
 
@@ -74,7 +74,7 @@ class GraphCost:
         return self.vectors + saved + self.transient_fixed + self.transient_per_sample * largest
 
 
-def measure_cost(point: Point, build: Callable[[Tensor], Any]) -> GraphCost:
+def measure_cost(point: Point, build: Callable[[Tensor], GradientGraph]) -> GraphCost:
     """Measure what the graph of a batch saves, from graphs of two and of four samples where the model allows it.
 
     The cotangents that wait for the second half of a double backward pass are about as many as forward activations.
@@ -92,38 +92,15 @@ def measure_cost(point: Point, build: Callable[[Tensor], Any]) -> GraphCost:
     vectors = _VECTORS * sum(leaf.numel() * leaf.element_size() for leaf in leaves)
     if n > 2 * _MORE:
         try:
-            few, more = (_saved(point, slice_batch(batch, 0, size), build) for size in (_FEW, _MORE))
+            few, more = (saved_bytes(point, slice_batch(batch, 0, size), build) for size in (_FEW, _MORE))
         except MODEL_ERRORS:
             pass  # a model that insists on the size of its batch is measured on all of it
         else:
             slopes = [max(0.0, (b - a) / (_MORE - _FEW)) for a, b in zip(few, more, strict=True)]
             rest = [max(0.0, a - slope * _FEW) for a, slope in zip(few, slopes, strict=True)]
             return GraphCost(rest[0], slopes[0], rest[1], slopes[1], vectors)
-    saved, forward = _saved(point, batch, build)
+    saved, forward = saved_bytes(point, batch, build)
     return GraphCost(0.0, saved / n, 0.0, forward / n, vectors)
-
-
-def _saved(point: Point, batch: Batch, build: Callable[[Tensor], Any]) -> tuple[int, int]:
-    """Return the bytes that a graph saves, and those that its forward half does."""
-    inputs = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
-    own = [*point.leaves.values(), *point.constants.values(), *point.buffers.values(), *inputs]
-    known = {tensor.untyped_storage().data_ptr() for tensor in own}
-    sizes: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        # The tensor itself would make a cycle that only the garbage collector frees.
-        return tensor.detach()
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        # Loss and graph are held so that the addresses of what they save are not given to other tensors.
-        value = point.loss_on(batch)
-        forward = sum(sizes.values())
-        graph = build(value)
-    del value, graph
-    return sum(sizes.values()), forward
 
 
 def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> Plan:

@@ -15,6 +15,7 @@ from liftscape.risk._call import call_model
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._loss import Loss
+from liftscape.risk._sparse import refuse_sparse_gradients
 
 __all__ = ["Point", "hold", "is_mean_over_samples", "slice_batch"]
 
@@ -112,8 +113,13 @@ def hold(
 
     Returns:
         The point, with clones of everything that the caller may change.
+
+    Raises:
+        ModelError: if a name is unknown, or an embedding with sparse gradients is among them.
     """
-    leaves = {name: params[name].detach().clone().requires_grad_() for name in chosen_parameters(model, only)}
+    names = chosen_parameters(model, only)
+    refuse_sparse_gradients(model, names)
+    leaves = {name: params[name].detach().clone().requires_grad_() for name in names}
     own = {name: params.get(name, tensor) for name, tensor in model.named_parameters()}
     constants = {name: tensor.detach().clone() for name, tensor in own.items() if name not in leaves}
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}

@@ -1,0 +1,105 @@
+"""The bytes that a graph saves for its backward passes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from liftscape.risk._batches import Batch
+from liftscape.risk._hessian import GradientGraph
+from liftscape.risk._point import Point
+from liftscape.risk._sparse import dense_parts
+
+__all__ = ["saved_bytes"]
+
+Build = Callable[[Tensor], GradientGraph]
+
+
+def saved_bytes(point: Point, batch: Batch, build: Build) -> tuple[int, int]:
+    """Return the bytes that a graph saves, and those that its forward half does.
+
+    Args:
+        point: whose loss is differentiated.
+        batch: on which.
+        build: builds the graph of products from a loss with its own.
+
+    Returns:
+        Bytes of all storages that are neither parameters, buffers nor data, each counted once.
+    """
+    inputs = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
+    own = [*point.leaves.values(), *point.constants.values(), *point.buffers.values(), *inputs]
+    known = {part.untyped_storage().data_ptr() for tensor in own for part in dense_parts(tensor)}
+    try:
+        return _counted(point, batch, build, known)
+    except RuntimeError:
+        # A model that differentiates by torch.func inside refuses hooks on saved tensors.
+        return _walked(point, batch, build, known)
+
+
+def _counted(point: Point, batch: Batch, build: Build, known: set[int]) -> tuple[int, int]:
+    """Count what is saved as it is saved."""
+    sizes: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        _add(sizes, known, tensor)
+        # The tensor itself would make a cycle that only the garbage collector frees.
+        return tensor.detach()
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        # Loss and graph are held so that the addresses of what they save are not given to other tensors.
+        value = point.loss_on(batch)
+        forward = sum(sizes.values())
+        graph = build(value)
+    del value, graph
+    return sum(sizes.values()), forward
+
+
+def _walked(point: Point, batch: Batch, build: Build, known: set[int]) -> tuple[int, int]:
+    """Count what the nodes of the finished graph hold."""
+    # Second choice, since reading what a checkpointed node saves computes it again.
+    sizes: dict[int, int] = {}
+    with torch.enable_grad():
+        value = point.loss_on(batch)
+        graph = build(value)
+    for node in _nodes([value.grad_fn]):
+        _add_saved(sizes, known, node)
+    forward = sum(sizes.values())
+    for node in _nodes(graph.nodes):
+        _add_saved(sizes, known, node)
+    return sum(sizes.values()), forward
+
+
+def _add(sizes: dict[int, int], known: set[int], tensor: Tensor) -> None:
+    """Note the storages of a tensor."""
+    for part in dense_parts(tensor):
+        storage = part.untyped_storage()
+        if storage.data_ptr() not in known:
+            sizes[storage.data_ptr()] = storage.nbytes()
+
+
+def _add_saved(sizes: dict[int, int], known: set[int], node: Any) -> None:
+    """Note the storages of what a node saves."""
+    for leaf in tree_leaves([getattr(node, name) for name in _names_of_saved(type(node))]):
+        if isinstance(leaf, Tensor):
+            _add(sizes, known, leaf)
+
+
+@cache
+def _names_of_saved(kind: type) -> list[str]:
+    """Return the attributes under which nodes of a kind show what they save: torch's own, or a user's function."""
+    return [name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors"]
+
+
+def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
+    """Yield all nodes of a graph."""
+    pending, seen = list(roots), set[Any]()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending += [parent for parent, _ in node.next_functions]
