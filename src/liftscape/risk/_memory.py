@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.outcomes import ModelError
-from liftscape.risk._batches import Batch, batch_size
+from liftscape.risk._batches import batch_size
 from liftscape.risk._graph_operator import Plan
 from liftscape.risk._hessian import GradientGraph
 from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._point import Point, is_mean_over_samples, slice_batch
+from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._saved import saved_bytes
+from liftscape.risk._split import may_split
 
 __all__ = ["GraphCost", "measure_cost", "plan_products"]
 
@@ -117,53 +117,39 @@ def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> P
     Raises:
         ModelError: if a budget is given that cannot hold the vectors, one sample, or a batch that cannot be split.
     """
-    batch = next(iter(point.batches))
-    n = batch_size(batch[0])
+    n = batch_size(next(iter(point.batches))[0])
     budget = _DEFAULT_BUDGET if memory_budget is None else memory_budget
     chunk: int | None = None
     if cost.product(n) > budget:
-        chunk = _largest_chunk(point, batch, cost, budget, memory_budget is not None)
-    total, pieces = point.batches.samples, point.batches.count if chunk is None else -(-point.batches.samples // chunk)
+        chunk = _largest_chunk(point, n, cost, budget, memory_budget is not None)
     # Only what is kept depends on the memory that is free, so that equal runs give equal bytes.
     room = budget if memory_budget is not None else min(budget, _free(next(iter(point.leaves.values()))) / 2)
-    keep = chunk is None and cost.kept(total, pieces, n) <= room
+    keep = chunk is None and cost.kept(point.batches.samples, point.batches.count, n) <= room
     graph = cost.product(n if chunk is None else chunk) - cost.vectors
     columns = int(min(_COLUMNS, max(1.0, _VECTORISED / max(graph, 1.0))))
     return Plan(chunk, keep, columns)
 
 
-def _largest_chunk(point: Point, batch: Batch, cost: GraphCost, budget: int, asked: bool) -> int | None:
+def _largest_chunk(point: Point, n: int, cost: GraphCost, budget: int, asked: bool) -> int | None:
     """Return the most samples whose product fits, or raise where none does and the budget was asked for."""
-    n = batch_size(batch[0])
-    single = cost.product(1)
-    if single > budget:
-        if not asked:
-            return 1 if _splits(point, batch) else None
+    single, fixed = cost.product(1), cost.product(0)
+    if single > budget and asked:
         what = "the vectors" if cost.vectors > budget else "the graph of one sample"
         raise ModelError(
             f"a memory_budget of {budget} bytes cannot hold {what} of one product: with its vectors of "
             f"{cost.vectors // _VECTORS} bytes it takes {_bytes(single)}; give at least that, or fewer parameters by "
             "only=."
         )
-    if not _splits(point, batch):
-        if not asked:
-            return None
-        raise ModelError(
-            f"a memory_budget of {budget} bytes cannot hold the graph of a batch of {n} samples, which cannot be split "
-            "since its loss is not the mean of its samples' losses (as with BatchNorm in training mode); give at least "
-            f"{_bytes(cost.product(n))}."
-        )
-    fixed = cost.product(0)
-    grows = max(single - fixed, 1.0)
-    return max(1, min(n, int((budget - fixed) / grows)))
-
-
-def _splits(point: Point, batch: Batch) -> bool:
-    """Tell whether batches may be worked off in pieces."""
-    training = any(
-        isinstance(m, _BatchNorm) and mode for m, mode in zip(point.model.modules(), point.modes, strict=True)
+    chunk = max(1, min(n, int((budget - fixed) / max(single - fixed, 1.0))))
+    if may_split(point, chunk):
+        return chunk
+    if not asked:
+        return None
+    raise ModelError(
+        f"a memory_budget of {budget} bytes cannot hold the graph of a batch of {n} samples, which cannot be split "
+        "since its loss is not the mean of its samples' losses (as with BatchNorm in training mode, or targets that "
+        f"ignore_index leaves out); give at least {_bytes(cost.product(n))}."
     )
-    return not training and is_mean_over_samples(point, batch)
 
 
 def _bytes(size: float) -> str:

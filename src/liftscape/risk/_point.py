@@ -2,25 +2,20 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from liftscape.risk._batches import Batch, Batches, batch_size
 from liftscape.risk._call import call_model
 from liftscape.risk._chosen import chosen_parameters
-from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._loss import Loss
 from liftscape.risk._sparse import refuse_sparse_gradients
 
-__all__ = ["Point", "hold", "is_mean_over_samples", "slice_batch"]
-
-# Sums of a batch in another order differ by this many units in the last place.
-_ROUNDING = 100.0
+__all__ = ["Point", "hold", "pieces_of", "slice_batch"]
 
 
 @final
@@ -79,12 +74,8 @@ class Point:
             A batch and its weight.
         """
         for batch in self.batches:
-            n = batch_size(batch[0])
-            pieces = 1 if size is None else -(-n // size)
-            bounds = [n * piece // pieces for piece in range(pieces + 1)]
-            for start, stop in pairwise(bounds):
-                piece = batch if pieces == 1 else slice_batch(batch, start, stop)
-                yield piece, (stop - start) / self.batches.samples
+            for piece in pieces_of(batch, size):
+                yield piece, batch_size(piece[0]) / self.batches.samples
 
     def terms(self, size: int | None) -> Iterator[Tensor]:
         """Yield the terms (n_c / n) ℓ_c whose sum is the risk, piece by piece.
@@ -126,6 +117,22 @@ def hold(
     return Point(model, loss, batches, leaves, constants, buffers, tuple(m.training for m in model.modules()))
 
 
+def pieces_of(batch: Batch, size: int | None) -> Iterator[Batch]:
+    """Yield a batch in pieces of nearly equal size.
+
+    Args:
+        batch: (inputs, targets).
+        size: the most samples of a piece; None for the batch as it is.
+
+    Yields:
+        Views.
+    """
+    n = batch_size(batch[0])
+    count = 1 if size is None else -(-n // size)
+    for start, stop in pairwise(n * piece // count for piece in range(count + 1)):
+        yield batch if count == 1 else slice_batch(batch, start, stop)
+
+
 def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
     """Return samples start to stop of a batch.
 
@@ -138,38 +145,6 @@ def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
         Views.
     """
     return tree_map_only(Tensor, lambda tensor: tensor[start:stop], batch[0]), batch[1][start:stop]
-
-
-def is_mean_over_samples(point: Point, batch: Batch) -> bool:
-    """Tell whether the loss of a batch is the weighted mean of those of its halves.
-
-    Args:
-        point: where it is evaluated, and next to it, since at a perfect fit every loss vanishes.
-        batch: at least two samples.
-
-    Returns:
-        Whether the batch may be worked off in pieces.
-    """
-    n = batch_size(batch[0])
-    halves = [slice_batch(batch, 0, n // 2), slice_batch(batch, n // 2, n)]
-    generator = torch.Generator().manual_seed(0)
-    moved = replace(point, leaves={name: _move(tensor, generator) for name, tensor in point.leaves.items()})
-    pairs: list[tuple[float, float]] = []
-    try:
-        with torch.no_grad():
-            for there in (point, moved):
-                parts = sum(float(there.loss_on(half)) * batch_size(half[0]) / n for half in halves)
-                pairs.append((float(there.loss_on(batch)), parts))
-    except MODEL_ERRORS:
-        return False
-    scale = _ROUNDING * torch.finfo(next(iter(point.leaves.values())).dtype).eps * max(abs(whole) for whole, _ in pairs)
-    return all(abs(whole - parts) <= scale for whole, parts in pairs)
-
-
-def _move(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a parameter moved by about one per cent."""
-    draw = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-    return (tensor + (1e-2 * (1 + tensor.abs().mean()) * draw.to(tensor))).detach()
 
 
 @contextmanager
