@@ -96,7 +96,7 @@ def test_the_estimate_is_what_the_whole_graph_saves() -> None:
     own = sum(tensor.untyped_storage().nbytes() for tensor in risk.parameters.values())
     data = sum(tensor.untyped_storage().nbytes() for tensor in next(iter(risk.batches)))
     measured = saved_bytes(risk.hessian())
-    assert measured - own - data <= estimate.fixed + estimate.per_sample * N <= measured
+    assert measured - own - data <= estimate.saved(N) <= measured
 
 
 def test_the_operator_stays_at_its_point_whatever_becomes_of_the_model() -> None:

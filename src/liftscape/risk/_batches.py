@@ -24,11 +24,15 @@ class Batches:
         source: what the caller gave; it is read again for every evaluation and never copied.
         samples: the number n of samples.
         count: the number of batches.
+        largest: the most samples of a batch.
+        widest: the most numbers that the inputs of one sample hold.
     """
 
     source: Any
     samples: int
     count: int
+    largest: int
+    widest: float
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches in the order of their source, or raise at its end if it gave more or fewer samples."""
@@ -72,24 +76,32 @@ def as_batches(data: Any) -> Batches:
         )
     if not isinstance(data, Iterable):
         raise DataError(f"data must be (inputs, targets) or a re-iterable of such batches, but {data!r} was given.")
-    samples = count = 0
+    samples = count = largest = 0
+    widest = 0.0
     empty: int | None = None
     for index, batch in enumerate(_iterate(data)):
         size = _check_batch(batch, index)
         empty = index if size == 0 else empty
         samples += size
         count += 1
+        largest = max(largest, size)
+        widest = max(widest, sample_width(batch[0]))
     if samples == 0:
         raise DataError("data holds no samples; give at least one (inputs, targets) batch with one sample.")
     if empty is not None:
         # The mean loss of no samples is not a number, whatever its weight.
         raise DataError(f"batch {empty} of {count} holds no samples; leave it out.")
-    return Batches(data, samples, count)
+    return Batches(data, samples, count, largest, widest)
 
 
 def batch_size(inputs: Any) -> int:
     """Return the length of the first axis of the first tensor among the inputs."""
     return next(leaf.shape[0] for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
+
+
+def sample_width(inputs: Any) -> float:
+    """Return how many numbers the inputs of one sample hold."""
+    return sum(leaf.numel() for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)) / max(1, batch_size(inputs))
 
 
 def _is_pair(data: Any) -> bool:

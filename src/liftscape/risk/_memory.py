@@ -1,6 +1,7 @@
 """What the graph of a product takes in memory, measured on few samples beforehand, and the plan that fits a budget."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from liftscape.outcomes import ModelError
-from liftscape.risk._batches import batch_size
+from liftscape.risk._batches import Batch, Batches, batch_size, sample_width
 from liftscape.risk._graph_operator import Plan
+from liftscape.risk._growth import Growth, growth_through
 from liftscape.risk._hessian import GradientGraph
 from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._point import Point, slice_batch
@@ -23,8 +25,11 @@ __all__ = ["GraphCost", "measure_cost", "plan_products"]
 _DEFAULT_BUDGET = 2 * 2**30
 # The product by leaf, and as one vector.
 _VECTORS = 2
-# Two numbers of samples tell a constant part from one that grows with each sample.
-_FEW, _MORE = 2, 4
+# Two numbers of samples tell a constant part from one that grows with each sample, a third one what grows faster.
+_FEW = (1, 2, 4)
+# Of a batch of more than this many samples it is this share of them, or as many as save these bytes, since what is
+# extrapolated further is less certain.
+_MANY, _SHARE, _SHARE_BYTES = 64, 32, 4 * 2**20
 # Above this size of a graph several vectors at once are slower than one after the other.
 _VECTORISED = 2 * 2**20
 _COLUMNS = 64
@@ -35,17 +40,13 @@ class GraphCost:
     """The bytes that products take: saved tensors, and the cotangents that a backward pass adds to them.
 
     Attributes:
-        fixed: bytes of a graph whatever the number of samples.
-        per_sample: further bytes for each sample.
-        transient_fixed: of these passing ones, likewise.
-        transient_per_sample: further bytes for each sample.
-        vectors: bytes of the vectors of M entries that a product holds.
+        saved: by a graph.
+        transient: of passing cotangents.
+        vectors: of the vectors of M entries that a product holds.
     """
 
-    fixed: float
-    per_sample: float
-    transient_fixed: float
-    transient_per_sample: float
+    saved: Growth
+    transient: Growth
     vectors: int
 
     def product(self, samples: int) -> float:
@@ -59,48 +60,67 @@ class GraphCost:
         """
         return self.kept(samples, 1, samples)
 
-    def kept(self, samples: int, pieces: int, largest: int) -> float:
+    def kept(self, samples: int, batches: int, largest: int) -> float:
         """Return the bytes of products with all graphs kept.
 
         Args:
-            samples: of all pieces.
-            pieces: number of graphs.
-            largest: samples of the largest piece.
+            samples: of all batches.
+            batches: number of graphs.
+            largest: samples of the largest batch.
 
         Returns:
             Bytes.
         """
-        saved = self.fixed * pieces + self.per_sample * samples
-        return self.vectors + saved + self.transient_fixed + self.transient_per_sample * largest
+        return self.vectors + self.saved(samples, batches, largest) + self.transient(largest)
 
 
 def measure_cost(point: Point, build: Callable[[Tensor], GradientGraph]) -> GraphCost:
-    """Measure what the graph of a batch saves, from graphs of two and of four samples where the model allows it.
+    """Measure what the graph of a batch saves, from graphs of few samples where the model allows it.
 
     The cotangents that wait for the second half of a double backward pass are about as many as forward activations.
+    Where the samples of other batches are wider, as sequences are, bytes are assumed to grow as the inputs do.
 
     Args:
-        point: whose first batch is used.
+        point: whose largest batch is used.
         build: builds the graph of products from a loss with its own.
 
     Returns:
-        The bytes as affine functions of the number of samples.
+        The bytes as functions of the number of samples.
     """
-    batch = next(iter(point.batches))
+    batch = _largest_batch(point.batches)
     n = batch_size(batch[0])
     leaves = list(point.leaves.values())
     vectors = _VECTORS * sum(leaf.numel() * leaf.element_size() for leaf in leaves)
-    if n > 2 * _MORE:
+    stretch = max(1.0, point.batches.widest / max(1.0, sample_width(batch[0])))
+    if n > 2 * _FEW[-1]:
         try:
-            few, more = (saved_bytes(point, slice_batch(batch, 0, size), build) for size in (_FEW, _MORE))
+            measured = _measure_few(point, batch, build)
         except MODEL_ERRORS:
             pass  # a model that insists on the size of its batch is measured on all of it
         else:
-            slopes = [max(0.0, (b - a) / (_MORE - _FEW)) for a, b in zip(few, more, strict=True)]
-            rest = [max(0.0, a - slope * _FEW) for a, slope in zip(few, slopes, strict=True)]
-            return GraphCost(rest[0], slopes[0], rest[1], slopes[1], vectors)
+            saved, forward = (
+                growth_through(list(measured), sizes, stretch) for sizes in zip(*measured.values(), strict=True)
+            )
+            return GraphCost(saved, forward, vectors)
     saved, forward = saved_bytes(point, batch, build)
-    return GraphCost(0.0, saved / n, 0.0, forward / n, vectors)
+    return GraphCost(Growth(0.0, saved / n * stretch), Growth(0.0, forward / n * stretch), vectors)
+
+
+def _measure_few(point: Point, batch: Batch, build: Callable[[Tensor], GradientGraph]) -> dict[int, tuple[int, int]]:
+    """Return the bytes that graphs of three numbers of samples save, and their forward halves."""
+    n, most = batch_size(batch[0]), _FEW[-1]
+    many = n > _MANY
+    measured = {size: saved_bytes(point, slice_batch(batch, 0, size), build) for size in (_FEW[1:] if many else _FEW)}
+    if many:
+        fit = _SHARE_BYTES * most // max(1, measured[most][0])
+        size = max(2 * most, min(n // _SHARE, fit))
+        measured[size] = saved_bytes(point, slice_batch(batch, 0, size), build)
+    return measured
+
+
+def _largest_batch(batches: Batches) -> Batch:
+    """Return the first of the largest batches, or the first of all where sizes differ between readings."""
+    return next((b for b in batches if batch_size(b[0]) == batches.largest), None) or next(iter(batches))
 
 
 def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> Plan:
@@ -117,7 +137,7 @@ def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> P
     Raises:
         ModelError: if a budget is given that cannot hold the vectors, one sample, or a batch that cannot be split.
     """
-    n = batch_size(next(iter(point.batches))[0])
+    n = point.batches.largest
     budget = _DEFAULT_BUDGET if memory_budget is None else memory_budget
     chunk: int | None = None
     if cost.product(n) > budget:
@@ -132,7 +152,7 @@ def plan_products(point: Point, cost: GraphCost, memory_budget: int | None) -> P
 
 def _largest_chunk(point: Point, n: int, cost: GraphCost, budget: int, asked: bool) -> int | None:
     """Return the most samples whose product fits, or raise where none does and the budget was asked for."""
-    single, fixed = cost.product(1), cost.product(0)
+    single = cost.product(1)
     if single > budget and asked:
         what = "the vectors" if cost.vectors > budget else "the graph of one sample"
         raise ModelError(
@@ -140,7 +160,7 @@ def _largest_chunk(point: Point, n: int, cost: GraphCost, budget: int, asked: bo
             f"{cost.vectors // _VECTORS} bytes it takes {_bytes(single)}; give at least that, or fewer parameters by "
             "only=."
         )
-    chunk = max(1, min(n, int((budget - fixed) / max(single - fixed, 1.0))))
+    chunk = max(1, bisect_right(range(1, n + 1), budget, key=cost.product))
     if may_split(point, chunk):
         return chunk
     if not asked:
