@@ -78,3 +78,17 @@ def test_the_same_samples_in_other_batches_are_one_risk() -> None:
     risk = ls.EmpiricalRisk(linear(), "mse", Readings(first, first, first, then))
     torch.testing.assert_close(risk.value(), whole.value(), rtol=1e-13, atol=0)
     torch.testing.assert_close(risk.gradient(), whole.gradient(), rtol=1e-12, atol=1e-15)
+
+
+def test_targets_with_a_graph_are_numbers() -> None:
+    x = torch.randn(8, 2, dtype=torch.float64)
+    teacher, model = (nn.Linear(2, 1, dtype=torch.float64) for _ in range(2))
+    risk, plain = (ls.EmpiricalRisk(model, "mse", (x, y)) for y in (teacher(x), teacher(x).detach()))
+    assert torch.equal(risk.gradient(), plain.gradient())
+    assert torch.equal(risk.hessian().to_dense(), plain.hessian().to_dense())
+
+
+def test_a_complex_loss_is_refused() -> None:
+    x = torch.randn(8, 2, dtype=torch.float64)
+    with pytest.raises(ls.LiftscapeError, match=r"the loss must be a real number, but it is torch\.complex128"):
+        ls.EmpiricalRisk(nn.Linear(2, 1, dtype=torch.float64), lambda out, _: out.mean() * 1j, (x, x))

@@ -118,7 +118,7 @@ def _iterate(source: Any) -> Iterator[Batch]:
             )
         inputs, targets = batch
         # Mappings of other libraries, such as a tokeniser's, are not seen through by torch's tree functions.
-        yield dict(inputs) if isinstance(inputs, Mapping) else inputs, targets
+        yield dict(inputs) if isinstance(inputs, Mapping) else inputs, targets.detach()
 
 
 def _check_batch(batch: Batch, index: int) -> int:

@@ -82,12 +82,16 @@ def loss_name(loss: Loss) -> str | None:
 
 
 def check_loss(loss: Loss, output: Any, target: Tensor) -> None:
-    """Raise if the loss is not a scalar of the output alone, as with weight decay inside it."""
+    """Raise if the loss is not a real scalar of the output alone, as with weight decay inside it."""
     with torch.enable_grad():
         value = _loss_of_users(loss, map_tensors(Tensor.detach, output), target)
     if not isinstance(value, Tensor) or value.ndim != 0:
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ModelError(f"the loss must return a scalar tensor, the mean over the batch, but it returned {given}.")
+    if value.is_complex():
+        raise ModelError(
+            f"the loss must be a real number, but it is {value.dtype}; give its real part or absolute value."
+        )
     if value.requires_grad:
         raise ModelError(
             "the loss depends on parameters other than through the model's output (such as weight decay inside the "

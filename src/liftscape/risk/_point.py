@@ -13,7 +13,6 @@ from liftscape.risk._batches import Batch, Batches, batch_size
 from liftscape.risk._call import call_model
 from liftscape.risk._chosen import chosen_parameters
 from liftscape.risk._loss import Loss
-from liftscape.risk._sparse import refuse_sparse_gradients
 
 __all__ = ["Point", "hold", "pieces_of", "slice_batch"]
 
@@ -106,10 +105,9 @@ def hold(
         The point, with clones of everything that the caller may change.
 
     Raises:
-        ModelError: if a name is unknown, or an embedding with sparse gradients is among them.
+        ModelError: if a name is unknown.
     """
     names = chosen_parameters(model, only)
-    refuse_sparse_gradients(model, names)
     leaves = {name: params[name].detach().clone().requires_grad_() for name in names}
     own = {name: params.get(name, tensor) for name, tensor in model.named_parameters()}
     constants = {name: tensor.detach().clone() for name, tensor in own.items() if name not in leaves}

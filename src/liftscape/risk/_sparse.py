@@ -1,13 +1,9 @@
-"""Sparse tensors: the dense ones that hold their entries, and the layers whose gradients are sparse."""
-
-from collections.abc import Collection
+"""Sparse tensors: the dense ones that hold their entries."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from liftscape.outcomes import ModelError
-
-__all__ = ["dense_parts", "refuse_sparse_gradients"]
+__all__ = ["dense_parts"]
 
 _ROWS = {torch.sparse_csr, torch.sparse_bsr}
 _COLUMNS = {torch.sparse_csc, torch.sparse_bsc}
@@ -33,23 +29,3 @@ def dense_parts(tensor: Tensor) -> list[Tensor]:
     if tensor.layout in _COLUMNS:
         return [tensor.values(), tensor.ccol_indices(), tensor.row_indices()]
     return [tensor]
-
-
-def refuse_sparse_gradients(model: nn.Module, names: Collection[str]) -> None:
-    """Raise, and name the layer, if the gradient of one of these parameters is a sparse tensor.
-
-    Args:
-        model: whose parameters they are.
-        names: of the parameters to differentiate with respect to.
-
-    Raises:
-        ModelError: if an embedding with sparse=True holds one of them.
-    """
-    chosen = {id(model.get_parameter(name)) for name in names}
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse and id(module.weight) in chosen:
-            place = f"module '{name}' ({type(module).__name__})" if name else f"the model, {type(module).__name__},"
-            raise ModelError(
-                f"derivatives are asked for, but {place} has sparse=True, for which torch gives sparse gradients that "
-                "cannot be differentiated again; set sparse=False, under which the values are the same."
-            )
