@@ -117,7 +117,8 @@ def spectral_density(
         probes: random vectors; the intervals need two or more.
         generator: draws the probes; seed 0 when None.
         progress: called with (products done, products in all).
-        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
+            with it takes one product more, which tells whether H is the same.
 
     Returns:
         Nodes and weights of each probe.

@@ -47,7 +47,8 @@ def trace(
         confidence: of the interval.
         generator: on the CPU; seed 0 when None.
         progress: called with (done, probes).
-        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill.
+        checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
+            with it takes one product more, which tells whether H is the same.
 
     Returns:
         The estimate with its interval; NaN where a product is not finite.
