@@ -11,7 +11,17 @@ from scipy.sparse.linalg import LinearOperator
 from tests.curvature.spectra import F64, rotated
 
 import liftscape as ls
-from liftscape.curvature import block_curvature, diagonal, eigenpairs, partial_inertia, slice_1d, slice_2d, trace
+from liftscape.curvature import (
+    block_curvature,
+    diagonal,
+    eigenpairs,
+    layer_curvature,
+    partial_inertia,
+    slice_1d,
+    slice_2d,
+    spectral_density,
+    trace,
+)
 from liftscape.outcomes import from_plain
 from liftscape.risk import SymmetricOperator, as_operator
 
@@ -42,35 +52,58 @@ class Counted:
 
 
 MATRIX = rotated(torch.linspace(-2, 5, 150, dtype=F64))
-WORKS: dict[str, Callable[[SymmetricOperator, Path | None], str]] = {
-    "hutchinson": lambda H, folder: trace(H, checkpoint=folder).to_json(),
-    "hutch++": lambda H, folder: trace(H, method="hutch++", probes=120, checkpoint=folder).to_json(),
-    "diagonal": lambda H, folder: diagonal(H, checkpoint=folder).to_json(),
-    "exact diagonal": lambda H, folder: diagonal(H, exact=True, checkpoint=folder).to_json(),
-    "block": lambda H, folder: block_curvature(H, "all", checkpoint=folder).to_json(),
-    "eigenpairs": lambda H, folder: eigenpairs(H, 2, checkpoint=folder).to_json(),
-    "partial inertia": lambda H, folder: partial_inertia(H, at_least=5, checkpoint=folder).to_json(),
+Work = Callable[[SymmetricOperator, Path | None, torch.Generator], str]
+WORKS: dict[str, Work] = {
+    "hutchinson": lambda H, folder, g: trace(H, generator=g, checkpoint=folder).to_json(),
+    "hutch++": lambda H, folder, g: trace(H, method="hutch++", probes=120, generator=g, checkpoint=folder).to_json(),
+    "diagonal": lambda H, folder, g: diagonal(H, generator=g, checkpoint=folder).to_json(),
+    "exact diagonal": lambda H, folder, g: diagonal(H, exact=True, generator=g, checkpoint=folder).to_json(),
+    "density": lambda H, folder, g: spectral_density(H, steps=40, probes=2, generator=g, checkpoint=folder).to_json(),
+    "block": lambda H, folder, g: block_curvature(H, "all", generator=g, checkpoint=folder).to_json(),
+    "eigenpairs": lambda H, folder, g: eigenpairs(H, 2, generator=g, checkpoint=folder).to_json(),
+    "inertia": lambda H, folder, g: partial_inertia(H, at_least=5, generator=g, checkpoint=folder).to_json(),
 }
+
+
+def seeded() -> torch.Generator:
+    """Return a generator in a state that no default has."""
+    return torch.Generator().manual_seed(7)
 
 
 @pytest.mark.parametrize("name", WORKS)
 def test_work_that_is_cut_off_resumes_to_the_same_bytes(tmp_path: Path, name: str) -> None:
-    work, whole = WORKS[name], Counted(MATRIX)
-    expected = work(whole.operator(), None)
+    work, whole, untouched = WORKS[name], Counted(MATRIX), seeded()
+    expected = work(whole.operator(), None, untouched)
     killed = Counted(MATRIX, end=max(3, whole.calls // 2))
     with pytest.raises(KillError):
-        work(killed.operator(), tmp_path / "work")
-    again = Counted(MATRIX)
-    assert work(again.operator(), tmp_path / "work") == expected
+        work(killed.operator(), tmp_path / "work", seeded())
+    again, generator = Counted(MATRIX), seeded()
+    assert work(again.operator(), tmp_path / "work", generator) == expected
+    assert torch.equal(generator.get_state(), untouched.get_state())
     # Each run takes one product to see that the operator is the same.
     assert killed.columns + again.columns == whole.columns + 2
 
 
+@pytest.mark.parametrize("name", WORKS)
+def test_work_after_one_that_was_finished_draws_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
+    work, untouched = WORKS[name], seeded()
+    expected = [work(Counted(MATRIX).operator(), None, untouched) for _ in range(2)]
+    killed, generator = Counted(MATRIX, end=3), seeded()
+    assert work(Counted(MATRIX).operator(), tmp_path / "a", generator) == expected[0]
+    with pytest.raises(KillError):
+        work(killed.operator(), tmp_path / "b", generator)
+    generator = seeded()
+    assert [work(Counted(MATRIX).operator(), tmp_path / folder, generator) for folder in "ab"] == expected
+    assert torch.equal(generator.get_state(), untouched.get_state())
+    generator = seeded()
+    assert [work(Counted(MATRIX).operator(), folder, generator) for folder in (tmp_path / "a", None)] == expected
+
+
 def test_finished_work_is_read_and_its_products_are_gone(tmp_path: Path) -> None:
-    first = WORKS["block"](Counted(MATRIX).operator(), tmp_path)
+    first = WORKS["block"](Counted(MATRIX).operator(), tmp_path, seeded())
     assert not list(tmp_path.rglob("*.bin"))
     again = Counted(MATRIX)
-    assert WORKS["block"](again.operator(), tmp_path) == first
+    assert WORKS["block"](again.operator(), tmp_path, seeded()) == first
     assert again.columns == 1
 
 
@@ -99,6 +132,19 @@ def test_an_inspection_resumes_at_any_layer(tmp_path: Path) -> None:
             ls.inspect(risk, progress=kill, checkpoint=folder)
         assert ls.inspect(risk, checkpoint=folder).to_json() == expected.to_json()
         assert ls.inspect(risk, checkpoint=folder) == from_plain(ls.Inspection, expected.to_dict())
+
+
+@pytest.mark.parametrize("work", [layer_curvature, ls.inspect])
+def test_layers_after_some_that_were_finished_are_the_same(tmp_path: Path, work: Callable[..., object]) -> None:
+    model = ls.nets.mlp((6, 16, 14, 2), "tanh", dtype=F64)
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
+    risk = ls.EmpiricalRisk(model, "mse", (x, x[:, :2].sin()))
+    untouched = seeded()
+    expected = [work(risk, generator=untouched) for _ in range(2)]
+    for _ in range(2):
+        generator = seeded()
+        assert work(risk, generator=generator, checkpoint=tmp_path / "a") == expected[0]
+        assert work(risk, generator=generator, checkpoint=tmp_path / "b") == expected[1]
 
 
 def test_a_large_certificate_resumes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from liftscape.curvature._eigenpairs import eigenpairs
 from liftscape.curvature._estimate import Estimate
-from liftscape.curvature._recorded import generator_digest, resumed
+from liftscape.curvature._recorded import resumed
 from liftscape.curvature._trace import trace
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import Outcome
@@ -91,7 +91,6 @@ def block_curvature(
         "probes": probes,
         "tolerance": tolerance,
         "confidence": confidence,
-        "seed": generator_digest(draws),
     }
 
     def row(operator: SymmetricOperator) -> LayerCurvature:
@@ -99,7 +98,7 @@ def block_curvature(
             return _dense_row(name, operator, confidence, advance)
         return _estimated_row(name, operator, probes, tolerance, confidence, draws, advance)
 
-    return resumed(H, checkpoint, settings, LayerCurvature, row)
+    return resumed(H, checkpoint, settings, LayerCurvature, row, draws)
 
 
 def _silent(done: int, total: int) -> None:

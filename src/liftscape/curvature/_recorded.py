@@ -98,10 +98,12 @@ def resumed(
     settings: dict[str, Any],
     kind: type[Result],
     make: Callable[[SymmetricOperator], Result],
+    generator: torch.Generator,
 ) -> Result:
     """Return what a work with H makes, from a folder where it was finished there, else from its recorded products.
 
-    A finished work keeps its result and forgets its products.
+    A finished work keeps its result and forgets its products. It leaves the generator as the work itself does, so that
+    what draws from it afterwards draws the same.
 
     Args:
         H: the operator.
@@ -109,18 +111,21 @@ def resumed(
         settings: plain values that make the work the work it is.
         kind: the class of the result, of numbers, texts, tuples and such classes alone.
         make: the work.
+        generator: what the work draws from, on the CPU; its state is one of the settings.
 
     Returns:
         The result.
     """
     if checkpoint is None:
         return make(H)
-    operator = RecordedOperator(H, Path(checkpoint), settings)
+    operator = RecordedOperator(H, Path(checkpoint), settings | {"seed": generator_digest(generator)})
     finished = operator.journal.finished()
     if finished:
-        return from_plain(kind, finished[0])
+        plain, state = finished
+        generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
+        return from_plain(kind, plain)
     result = make(operator)
-    operator.journal.finish([result.to_dict()])
+    operator.journal.finish([result.to_dict(), generator.get_state().numpy().tobytes().hex()])
     return result
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from liftscape.curvature._estimate import Estimate, estimate_of, student_quantile
 from liftscape.curvature._layers import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
-from liftscape.curvature._recorded import generator_digest, resumed
+from liftscape.curvature._recorded import resumed
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
@@ -69,14 +69,14 @@ def trace(
         )
     student_quantile(confidence, probes)
     draws = torch.Generator().manual_seed(0) if generator is None else generator
-    settings = {"work": f"trace, {method}", "probes": probes, "confidence": confidence, "seed": generator_digest(draws)}
+    settings = {"work": f"trace, {method}", "probes": probes, "confidence": confidence}
 
     def estimate(operator: SymmetricOperator) -> Estimate:
         if method == "hutchinson":
             return _quadratic_forms(operator, {"": slice(None)}, probes, confidence, draws, progress)[""]
         return _hutch_plus_plus(operator, probes, confidence, draws, progress)
 
-    return resumed(as_operator(H), checkpoint, settings, Estimate, estimate)
+    return resumed(as_operator(H), checkpoint, settings, Estimate, estimate, draws)
 
 
 def trace_by_layer(
