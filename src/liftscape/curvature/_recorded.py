@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._checkpoint import Journal
-from liftscape.outcomes import Outcome, from_plain
+from liftscape.outcomes import LoadError, Outcome, from_plain
 from liftscape.risk import SymmetricOperator
 
 __all__ = ["RecordedOperator", "generator_digest", "recorded", "resumed"]
@@ -115,6 +115,9 @@ def resumed(
 
     Returns:
         The result.
+
+    Raises:
+        LoadError: if the folder holds other work or is damaged, or its result is of another version.
     """
     if checkpoint is None:
         return make(H)
@@ -122,8 +125,15 @@ def resumed(
     finished = operator.journal.finished()
     if finished:
         plain, state = finished
+        try:
+            result = from_plain(kind, plain)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LoadError(
+                f"{checkpoint} holds a result of another version of liftscape; name another folder, or delete this "
+                "checkpoint to begin anew."
+            ) from error
         generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
-        return from_plain(kind, plain)
+        return result
     result = make(operator)
     operator.journal.finish([result.to_dict(), generator.get_state().numpy().tobytes().hex()])
     return result
