@@ -90,7 +90,7 @@ class Basis:
         if near:
             norms = self._subtract(rest, before - near, before, coefficients[:, before - near :])
         norms = self._project(rest, before, coefficients, norms)
-        floor = 20 * torch.finfo(rest.dtype).eps * max(scale, torch.finfo(torch.float32).tiny)
+        floor = 20 * torch.finfo(rest.dtype).eps * scale
         if amount >= _WIDE and (factor := cholesky_qr(rest, _KEPT, floor, self._chunks(amount))) is not None:
             self.count += amount
             return coefficients, factor

@@ -174,8 +174,8 @@ def _quadrature(work: Work, basis: Basis, vector: Tensor, steps: int) -> tuple[l
     found = ritz(krylov)
     residuals = found.residuals + krylov.rounding
     return (
-        found.values.tolist(),
+        (found.values / work.scale).tolist(),
         found.vectors[0].square().tolist(),
-        float(found.values[0] - residuals[0]),
-        float(found.values[-1] + residuals[-1]),
+        float(found.values[0] - residuals[0]) / work.scale,
+        float(found.values[-1] + residuals[-1]) / work.scale,
     )

@@ -177,9 +177,9 @@ def _dense(work: Work, ends: tuple[End, ...], k: int) -> Eigenpairs:
     places = sorted({*(range(k) if "smallest" in ends else ()), *(range(-k, 0) if "largest" in ends else ())})
     places = [place for place in places if place >= 0] + [place for place in places if place < 0]
     return Eigenpairs(
-        values[places].cpu(),
+        values[places].cpu() / work.scale,
         vectors[:, places].to(operator.dtype),
-        torch.full((len(places),), bound, dtype=torch.float64),
+        torch.full((len(places),), bound / work.scale, dtype=torch.float64),
         torch.ones(len(places), dtype=torch.bool),
         dict.fromkeys(ends, "converged"),
         dict.fromkeys(ends, 0.0),

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 from torch import Tensor
 
+from liftscape.curvature._work import safe_power
 from liftscape.outcomes import LiftscapeError, Outcome
 
 __all__ = ["Estimate", "estimate_of", "student_quantile"]
@@ -102,7 +103,8 @@ def estimate_of(
     quantile = student_quantile(confidence, count)
     wide = samples.double()
     value = exact + float(wide.mean())
-    error = float(wide.std()) / math.sqrt(count)
+    power = safe_power(wide) or 1.0
+    error = float((wide * power).std()) / power / math.sqrt(count)
     half = quantile * error + _ROUNDINGS * eps * magnitude
     if not (math.isfinite(value) and math.isfinite(half)):
         value = error = half = math.nan

@@ -221,9 +221,9 @@ class _Search:
             return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, basis.capacity)
         residuals = found.residuals[places]
         return Extremes(
-            found.values[places],
+            found.values[places] / self.work.scale,
             basis.combine(found.vectors[:, places]).T,
-            residuals + rounding,
+            (residuals + rounding) / self.work.scale,
             residuals <= self.tolerance * found.scale,
             self.chance,
             basis.capacity,

@@ -122,14 +122,14 @@ def partial_inertia(
     basis = Basis(capacity, operator.size, operator.dtype, operator.device)
     krylov = start(basis, standard_normal(1, operator, generator))
     missed = _search(krylov, work, generator, gradient_norm, at_least, chance)
-    threshold = _threshold(krylov, gradient_norm) * (1 + basis.departure())
+    threshold = _threshold(krylov, work, gradient_norm) * (1 + basis.departure())
     values = torch.linalg.eigvalsh(krylov.T)
     return PartialInertia(
         int((values < -threshold).sum()),
         int((values > threshold).sum()),
-        threshold,
-        float(values[0]) if len(values) else float("nan"),
-        float(values[-1]) if len(values) else float("nan"),
+        threshold / work.scale,
+        float(values[0]) / work.scale if len(values) else float("nan"),
+        float(values[-1]) / work.scale if len(values) else float("nan"),
         missed,
         missed <= chance,
         work.done,
@@ -150,7 +150,7 @@ def _search(
     while True:
         n = krylov.processed
         if n >= next_look or not krylov.pending:
-            threshold = _threshold(krylov, gradient_norm)
+            threshold = _threshold(krylov, work, gradient_norm)
             count = int((torch.linalg.eigvalsh(krylov.T) < -threshold).sum()) if n else 0
             if at_least is not None and count >= at_least:
                 return 1.0
@@ -200,10 +200,10 @@ def _cut(krylov: Krylov, width: int, negative: int) -> None:
         thin(krylov, room)
 
 
-def _threshold(krylov: Krylov, gradient_norm: float) -> float:
+def _threshold(krylov: Krylov, work: Work, gradient_norm: float) -> float:
     """Return rounding, the products' measured asymmetry and ten times the gradient norm."""
     n = krylov.processed
     scale = float(torch.linalg.matrix_norm(krylov.T, 2)) if n else 0.0
     rounding = _ROUNDING * torch.finfo(krylov.basis.rows.dtype).eps * n**0.5 * scale + krylov.rounding
     # A zero operator needs a threshold beside its eigenvalues, too.
-    return max(rounding + PARAMETRISATION_CURVATURE * gradient_norm, _TINY)
+    return max(rounding + PARAMETRISATION_CURVATURE * gradient_norm * work.scale, _TINY)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._lanczos import extend, ritz, start
-from liftscape.curvature._work import Progress, Work
+from liftscape.curvature._work import Progress, Work, safe_power
 from liftscape.risk import SymmetricOperator
 
 __all__ = ["QuadraticModel", "krylov_model", "newton_step"]
@@ -58,11 +58,12 @@ def krylov_model(
         >>> model.values.tolist(), model.components.abs().tolist()
         ([1.0], [2.0])
     """
-    if not bool(gradient.any()):
+    power = safe_power(gradient[None])
+    if power is None:
         return None
     count = min(steps, H.size)
     work = Work(H, {}, expected=count, progress=progress)
-    krylov = start(Basis(count + 1, H.size, H.dtype, H.device), gradient[None])
+    krylov = start(Basis(count + 1, H.size, H.dtype, H.device), gradient[None] * power)
     while krylov.pending and krylov.processed < count:
         extend(krylov, work, [0])
     found = ritz(krylov)
@@ -71,8 +72,8 @@ def krylov_model(
     def lift(coordinates: Tensor) -> Tensor:
         return krylov.basis.combine((found.vectors @ coordinates)[:, None])[0]
 
-    bound = float(found.residuals[0]) + krylov.rounding
-    return QuadraticModel(found.values, first * found.vectors[0], lift, bound, work.done)
+    bound = (float(found.residuals[0]) + krylov.rounding) / work.scale
+    return QuadraticModel(found.values / work.scale, first * found.vectors[0], lift, bound, work.done)
 
 
 def newton_step(
