@@ -170,3 +170,15 @@ def test_the_usual_loss_of_the_targets_is_taken_and_told(
     assert status == 0, err
     assert f"Loss: {loss}, as targets are" in err
     assert out == command(*arguments, "--loss", loss)[1]
+
+
+@pytest.mark.parametrize("name", ["inspect", "certify"])
+def test_a_saturated_classifier_is_read_without_a_traceback(command: Command, name: str) -> None:
+    Path("sure.py").write_text(
+        "import torch\n\ndef build():\n    model = torch.nn.Linear(3, 3, bias=False, dtype=torch.float64)\n"
+        "    model.weight.data = 500 * torch.eye(3, dtype=torch.float64)\n    return model\n\n"
+        "def load():\n    return torch.eye(3, dtype=torch.float64), torch.arange(3)\n"
+    )
+    status, out, err = command(name, "sure.py:build", "--data", "sure.py:load", "--loss", "cross_entropy")
+    assert (status, err) == (0, "")
+    assert "curvature" in out

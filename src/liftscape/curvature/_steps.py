@@ -11,6 +11,7 @@ from torch import Tensor
 
 from liftscape.curvature._quadratic_model import QuadraticModel
 from liftscape.curvature._trust_region import minimise_quadratic
+from liftscape.curvature._work import safe_power
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -67,7 +68,9 @@ def best_steps(
     """
     values, components = model.values.double().cpu(), model.components.double().cpu()
     length = float(gradient.norm())
-    curvature = float((values * components**2).sum()) / length**2
+    # A gradient whose square underflows has curvature along it all the same.
+    power = safe_power(components) or 1.0
+    curvature = float((values * (components * power) ** 2).sum()) / (length * power) ** 2
 
     def downhill(radius: float) -> tuple[Tensor, float]:
         reach = min(radius, length / curvature if curvature > 0 else inf)

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 from torch import Tensor
 
+from liftscape.curvature._work import safe_power
+
 __all__ = ["minimise_quadratic"]
 
 
@@ -32,6 +34,9 @@ def minimise_quadratic(
         >>> minimise_quadratic(torch.tensor([-1.0, 2.0]), torch.tensor([0.0, 2.0]), 2.0).tolist()
         [1.88..., -0.66...]
     """
+    # The minimiser stays where the quadratic is multiplied, and the root finder's tolerance is absolute.
+    power = safe_power(torch.cat([eigenvalues, components])) or 1.0
+    eigenvalues, components = eigenvalues * power, components * power
     lowest = float(eigenvalues[0])
     tiny = torch.finfo(eigenvalues.dtype).eps * (float(eigenvalues.abs().max()) or 1.0)
 
