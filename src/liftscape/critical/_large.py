@@ -67,8 +67,8 @@ def judge_large(
     if counts.negative_at_least == 0:
         return _without_descent(counts)
     lowest = most_negative_eigenpair(H, tolerance=1e-3, max_products=max_products, progress=progress)
-    if lowest.status["smallest"] == "not converged":
-        return Verdict("undecided", f"{_count(counts)}, but the smallest eigenvalue has not converged")
+    if not bool(lowest.converged[0]):
+        return Verdict("undecided", f"{_count(counts)}, but the smallest eigenvalue is {lowest.status['smallest']}")
     value, residual = float(lowest.values[0]), float(lowest.residuals[0])
     moved = _moved(risk, H, gradient, lowest.vectors[:, 0], counts.tolerance)
     bound = residual + counts.tolerance + 2 * moved

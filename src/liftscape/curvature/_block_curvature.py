@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 
+from liftscape.curvature._asymmetry import symmetric_to_rounding
 from liftscape.curvature._eigenpairs import eigenpairs
 from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._recorded import resumed
@@ -133,11 +134,13 @@ def _dense_row(name: str, block: SymmetricOperator, confidence: float, advance: 
         return _unknown(name, block.size)
     values = torch.linalg.eigvalsh((dense + dense.T) / 2)
     norm = float(values.abs().max())
-    bound = 10 * len(dense) * torch.finfo(block.dtype).eps * norm + float(torch.linalg.matrix_norm(dense - dense.T))
+    asymmetry = float(torch.linalg.matrix_norm(dense - dense.T))
+    bound = 10 * len(dense) * torch.finfo(block.dtype).eps * norm + asymmetry
+    status = "converged" if symmetric_to_rounding(asymmetry, norm, block.dtype) else "asymmetric"
     total, slack = float(dense.trace()), 10 * torch.finfo(block.dtype).eps * float(dense.diag().abs().sum())
     exact = Estimate(total, 0.0, (total - slack, total + slack), confidence, block.size, block.size, "dense diagonal")
     return LayerCurvature(
-        name, block.size, exact, float(values[0]), bound, float(values[-1]), bound, "converged", block.size
+        name, block.size, exact, float(values[0]), bound, float(values[-1]), bound, status, block.size
     )
 
 

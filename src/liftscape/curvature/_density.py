@@ -31,8 +31,8 @@ class SpectralDensity(Outcome):
     Attributes:
         nodes: ascending for each probe, (probes, steps), float64; a probe that ended early has NaN behind its nodes.
         weights: positive, each probe's sum 1, 0 beside NaN.
-        lower: smallest node less its residual: below it the probes saw no eigenvalue.
-        upper: largest node plus its residual.
+        lower: smallest node less its residual and the measured asymmetry: below it the probes saw no eigenvalue.
+        upper: largest node plus both.
         products: how many products were taken.
         method: how.
     """

@@ -8,8 +8,9 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
 from liftscape.curvature._extremes import End, find_extremes
-from liftscape.curvature._pairs import Eigenpairs, pairs_of
+from liftscape.curvature._pairs import Eigenpairs, pairs_of, without_symmetry
 from liftscape.curvature._work import Progress, Work
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
@@ -96,7 +97,7 @@ def eigenpairs(
     expected = 2 * total + 40
     work = Work(operator, settings, limit, min(expected, operator.size), progress, checkpoint)
     if operator.size <= max(_DENSE, 3 * total) and operator.size <= min(capacity, work.left):
-        return _dense(work, ends, k)
+        return _dense(work, ends, k, tolerance)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     return pairs_of(find_extremes(work, ends, k, tolerance, chance, generator, capacity), ends, k, work.done)
 
@@ -166,19 +167,24 @@ def rows_within(operator: SymmetricOperator, total: int, memory_budget: int | No
     return min(most, memory_budget // row)
 
 
-def _dense(work: Work, ends: tuple[End, ...], k: int) -> Eigenpairs:
+def _dense(work: Work, ends: tuple[End, ...], k: int, tolerance: float) -> Eigenpairs:
     """Return the pairs of a matrix so small that it is made and diagonalised."""
     operator = work.operator
     dense = work.multiply(torch.eye(operator.size, dtype=operator.dtype, device=operator.device)).to(torch.float64)
     values, vectors = torch.linalg.eigh((dense + dense.T) / 2)
     norm = float(values.abs().max())
     rounding = 10 * len(dense) * torch.finfo(operator.dtype).eps * norm
-    bound = rounding + float(torch.linalg.matrix_norm(dense - dense.T))
+    asymmetry = float(torch.linalg.matrix_norm(dense - dense.T))
+    bound = rounding + asymmetry
     places = sorted({*(range(k) if "smallest" in ends else ()), *(range(-k, 0) if "largest" in ends else ())})
     places = [place for place in places if place >= 0] + [place for place in places if place < 0]
+    chosen, method = vectors[:, places].to(operator.dtype), "dense eigendecomposition"
+    if not symmetric_to_rounding(asymmetry, norm, operator.dtype, tolerance):
+        fault = lacks_symmetry(asymmetry / work.scale, norm / work.scale)
+        return without_symmetry(chosen, ends, fault, work.done, method)
     return Eigenpairs(
         values[places].cpu() / work.scale,
-        vectors[:, places].to(operator.dtype),
+        chosen,
         torch.full((len(places),), bound / work.scale, dtype=torch.float64),
         torch.ones(len(places), dtype=torch.bool),
         dict.fromkeys(ends, "converged"),
@@ -186,5 +192,5 @@ def _dense(work: Work, ends: tuple[End, ...], k: int) -> Eigenpairs:
         f"The whole matrix of shape {operator.shape} was diagonalised.",
         "",
         work.done,
-        "dense eigendecomposition",
+        method,
     )

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._lanczos import Krylov, Ritz, extend, restart, ritz, start, thin
 from liftscape.curvature._sweep import chance_of_missing, sweep
@@ -32,6 +33,7 @@ class Extremes:
         converged: which are within the tolerance, (m,).
         chance: of the ends where a sweep found no more, the bound of the probability that it missed one.
         rows: how many vectors were stored at most.
+        fault: what the products lack of symmetry, in words; empty where rounding explains it.
     """
 
     values: Float[Tensor, " m"]
@@ -40,6 +42,7 @@ class Extremes:
     converged: Bool[Tensor, " m"]
     chance: dict[str, float]
     rows: int
+    fault: str = ""
 
 
 def find_extremes(
@@ -220,11 +223,16 @@ class _Search:
             vectors = basis.rows.new_zeros(basis.size, total)
             return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, basis.capacity)
         residuals = found.residuals[places]
+        good = residuals <= self.tolerance * found.scale
+        fault = ""
+        if not symmetric_to_rounding(self.krylov.asymmetry, found.scale, basis.rows.dtype, self.tolerance):
+            fault = lacks_symmetry(self.krylov.asymmetry / self.work.scale, found.scale / self.work.scale)
         return Extremes(
             found.values[places] / self.work.scale,
             basis.combine(found.vectors[:, places]).T,
             (residuals + rounding) / self.work.scale,
-            residuals <= self.tolerance * found.scale,
+            good & (not fault),
             self.chance,
             basis.capacity,
+            fault,
         )

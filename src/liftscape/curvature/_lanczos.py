@@ -27,12 +27,14 @@ class Krylov:
         T: Q H Qᵀ, (n, n), float64 on the CPU.
         C: P H Qᵀ, (p, n), float64 on the CPU.
         rounding: a bound of the measured part of ‖E‖: what the products lack of symmetry, and dropped rests.
+        asymmetry: what the products lack of symmetry alone.
     """
 
     basis: Basis
     T: Float[Tensor, "n n"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     C: Float[Tensor, "p n"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     rounding: float = 0.0
+    asymmetry: float = 0.0
 
     @property
     def processed(self) -> int:
@@ -102,7 +104,8 @@ def extend(krylov: Krylov, work: Work, chosen: list[int]) -> None:
     symmetric = (Y[:, n : n + b] + Y[:, n : n + b].T) / 2
     lost = torch.cat([Y[:, :n] - krylov.C[:b], Y[:, n : n + b] - symmetric], dim=1)
     dropped = (b - R.shape[1]) ** 0.5 * 20 * torch.finfo(products.dtype).eps * scale
-    krylov.rounding = hypot(krylov.rounding, float(torch.linalg.vector_norm(lost)), dropped)
+    krylov.asymmetry = hypot(krylov.asymmetry, lack := float(torch.linalg.vector_norm(lost)))
+    krylov.rounding = hypot(krylov.rounding, lack, dropped)
     krylov.T = torch.cat([torch.cat([krylov.T, krylov.C[:b].T], 1), torch.cat([krylov.C[:b], symmetric], 1)])
     kept = torch.cat([krylov.C[b:], Y[:, n + b :].T], dim=1)
     fresh = torch.cat([torch.zeros(R.shape[1], n, dtype=torch.float64), R.T], dim=1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from liftscape.curvature._extremes import End, Extremes
 from liftscape.outcomes import Outcome, to_plain
 
-__all__ = ["Eigenpairs", "pairs_of"]
+__all__ = ["Eigenpairs", "pairs_of", "without_symmetry"]
 
 
 @final
@@ -26,7 +26,8 @@ class Eigenpairs(Outcome):
         residuals: a bound of ‖Hv − λv‖, so that an eigenvalue of H lies within it of λ; inf beside NaN.
         converged: which values have converged, (m,).
         status: by end, "converged" (its values have, and a sweep from a fresh random block found no other),
-            "unverified" (its values have, but no sweep was finished) or "not converged".
+            "unverified" (its values have, but no sweep was finished), "not converged" or "asymmetric" (the products
+            are not those of a symmetric operator, so that no value is one of its eigenvalues).
         chance: by end, a bound of the probability over that random block that the sweep missed an eigenvalue.
         reason: one sentence.
         advice: one sentence, empty where all is well.
@@ -68,6 +69,9 @@ class Eigenpairs(Outcome):
 
 def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:
     """Say what a search came to."""
+    method = f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation"
+    if found.fault:
+        return without_symmetry(found.vectors, ends, found.fault, products, method)
     status, late = {}, []
     for index, end in enumerate(ends):
         good = bool(found.converged[index * k : (index + 1) * k].all())
@@ -90,5 +94,35 @@ def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> E
         reason,
         "Allow more products, a larger memory_budget or a larger tolerance." if late else "",
         products,
-        f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation",
+        method,
+    )
+
+
+def without_symmetry(
+    vectors: Float[Tensor, "M m"], ends: tuple[End, ...], fault: str, products: int, method: str
+) -> Eigenpairs:
+    """Return no value where the products are not those of a symmetric operator.
+
+    Args:
+        vectors: the best so far, (M, m).
+        ends: which ends were asked for.
+        fault: what the products lack, in words.
+        products: how many were taken.
+        method: how.
+
+    Returns:
+        NaN with the reason.
+    """
+    unknown = torch.full((vectors.shape[1],), torch.nan, dtype=torch.float64)
+    return Eigenpairs(
+        unknown,
+        vectors,
+        torch.full_like(unknown, torch.inf),
+        unknown > 0,
+        dict.fromkeys(ends, "asymmetric"),
+        dict.fromkeys(ends, 1.0),
+        f"{fault[0].upper()}{fault[1:]}.",
+        "Give (H + Hᵀ)/2 if that is meant, or take the products in float64 if rounding is that large.",
+        products,
+        method,
     )

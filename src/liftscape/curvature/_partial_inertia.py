@@ -9,6 +9,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._inertia import PARAMETRISATION_CURVATURE
 from liftscape.curvature._lanczos import Krylov, extend, restart, ritz, start, thin
@@ -43,7 +44,8 @@ class PartialInertia(Outcome):
         largest: the largest Ritz value; the largest eigenvalue is not below it by more than rounding.
         chance: a bound of the probability that there are more negative ones than said, over the random block of the
             last sweep; 1 where no sweep was finished.
-        complete: whether that chance is as small as asked for, or the whole space was taken.
+        complete: whether that chance is as small as asked for, or the whole space was taken; never where the products
+            lack more symmetry than rounding explains.
         products: how many products were taken.
         method: how the eigenvalues were found and proved.
     """
@@ -124,6 +126,9 @@ def partial_inertia(
     missed = _search(krylov, work, generator, gradient_norm, at_least, chance)
     threshold = _threshold(krylov, work, gradient_norm) * (1 + basis.departure())
     values = torch.linalg.eigvalsh(krylov.T)
+    norm, fault = float(values.abs().max()) if len(values) else 0.0, ""
+    if not symmetric_to_rounding(krylov.asymmetry, norm, operator.dtype):
+        fault = f"; {lacks_symmetry(krylov.asymmetry / work.scale, norm / work.scale)}"
     return PartialInertia(
         int((values < -threshold).sum()),
         int((values > threshold).sum()),
@@ -131,9 +136,9 @@ def partial_inertia(
         float(values[0]) / work.scale if len(values) else float("nan"),
         float(values[-1]) / work.scale if len(values) else float("nan"),
         missed,
-        missed <= chance,
+        missed <= chance and not fault,
         work.done,
-        f"compression to {krylov.processed} Lanczos vectors, {operator.dtype}",
+        f"compression to {krylov.processed} Lanczos vectors, {operator.dtype}{fault}",
     )
 
 

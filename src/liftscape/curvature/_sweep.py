@@ -87,7 +87,8 @@ def sweep(
             _step(chain, work, n, block, side, G, sign, krylov.T)
             outcome, bound = _judge(chain, sign * shift, width, free)
     _merge(krylov, chain, side, G, sign, n)
-    krylov.rounding = (krylov.rounding**2 + chain.rounding**2) ** 0.5
+    krylov.rounding = hypot(krylov.rounding, chain.rounding)
+    krylov.asymmetry = hypot(krylov.asymmetry, chain.asymmetry)
     return Sweep(outcome, bound)
 
 
@@ -104,7 +105,8 @@ def _step(chain: Krylov, work: Work, n: int, block: Tensor, side: Tensor, G: Ten
     symmetric = (Y[:, taken : taken + b] + Y[:, taken : taken + b].T) / 2
     lost = torch.cat([Y[:, :taken] - chain.C[:b], Y[:, taken : taken + b] - symmetric], dim=1)
     dropped = (b - R.shape[1]) ** 0.5 * 20 * torch.finfo(products.dtype).eps * scale
-    chain.rounding = hypot(chain.rounding, float(torch.linalg.vector_norm(lost)), dropped)
+    chain.asymmetry = hypot(chain.asymmetry, lack := float(torch.linalg.vector_norm(lost)))
+    chain.rounding = hypot(chain.rounding, lack, dropped)
     chain.T = torch.cat([torch.cat([chain.T, chain.C[:b].T], 1), torch.cat([chain.C[:b], symmetric], 1)])
     kept = torch.cat([chain.C[b:], Y[:, taken + b :].T], dim=1)
     chain.C = torch.cat([kept, torch.cat([torch.zeros(R.shape[1], taken, dtype=torch.float64), R.T], dim=1)])
