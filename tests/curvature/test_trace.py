@@ -203,3 +203,39 @@ def test_bad_input_is_refused_in_one_sentence(ask, sentence: str) -> None:
 def test_magnitude_widens_by_ten_roundings() -> None:
     made = estimate_of(torch.ones(5), confidence=0.9, products=5, method="m", exact=2.0, magnitude=4.0, eps=0.5)
     assert made.interval == (3.0 - 20, 3.0 + 20)
+
+
+SWAP = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=F64)
+ONES = torch.ones(20, 20, dtype=F64)
+
+
+@pytest.mark.parametrize(
+    ("H", "method", "probes"),
+    [
+        *((SWAP, "hutchinson", probes) for probes in (2, 3, 5, 10)),
+        *((ONES, "hutchinson", probes) for probes in (3, 5, 10, 20)),
+        *((symmetric(torch.linspace(-3, 5, 12, dtype=F64)), "hutch++", probes) for probes in (4, 5, 8)),
+    ],
+)
+def test_few_probes_cover_as_often_as_they_say(H: Tensor, method: str, probes: int) -> None:
+    draws, trials = torch.Generator().manual_seed(0), 400
+    made = [trace(H, method=method, probes=probes, generator=draws) for _ in range(trials)]
+    covered = sum(low <= float(H.trace()) <= high for low, high in (each.interval for each in made))
+    assert covered >= trials * 0.99 - 3 * math.sqrt(trials * 0.99 * 0.01)
+
+
+def test_from_thirty_probes_on_the_interval_is_students() -> None:
+    samples = torch.tensor([1.0, 2.0] * 15, dtype=F64)
+    made, few = (
+        estimate_of(each, confidence=0.9, products=30, method="m", lengths=torch.full_like(each, 10.0))
+        for each in (samples, samples[:-1])
+    )
+    assert made.standard_error == pytest.approx(float(samples.std()) / math.sqrt(30))
+    assert few.standard_error == pytest.approx(math.sqrt(200 / 29))
+    assert few.interval[1] - few.value == pytest.approx(student_quantile(0.9, 29) * few.standard_error)
+
+
+def test_the_interval_of_few_probes_is_scaled_as_the_matrix_is() -> None:
+    for scale in (1e-200, 1e160):
+        made, one = trace(scale * SWAP, probes=5), trace(SWAP, probes=5)
+        assert [end / scale for end in made.interval] == pytest.approx(list(one.interval), rel=1e-12)

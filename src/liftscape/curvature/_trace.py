@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.curvature._estimate import Estimate, estimate_of, student_quantile
+from liftscape.curvature._estimate import FEW, Estimate, estimate_of, student_quantile
 from liftscape.curvature._layers import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
 from liftscape.curvature._recorded import resumed
-from liftscape.curvature._work import Progress
+from liftscape.curvature._work import Progress, safe_power
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
 
@@ -33,10 +33,11 @@ def trace(
 ) -> Estimate:
     """Estimate tr H from products with random signs z.
 
-    Hutchinson: mean of zᵀHz, of variance 2(‖H‖_F² − Σ H_ii²)/n. Hutch++: tr H = tr QᵀHQ + tr PHP, where Q is an
-    orthonormal basis of H times a third of the probes and P = I − QQᵀ; the first part is exact given Q, the second is
-    Hutchinson's mean with the last third, whose standard error is the whole estimate's. It is the better one where a
-    few eigenvalues dominate, and keeps probes/3 vectors in memory.
+    Hutchinson: mean of zᵀHz, of variance 2(‖H‖_F² − Σ H_ii²)/n; fewer than 30 values may agree by chance, and the
+    larger of their own variance and 2·mean ‖Hz‖²/n, which bounds it, is taken. Hutch++: tr H = tr QᵀHQ + tr PHP, where
+    Q is an orthonormal basis of H times a third of the probes and P = I − QQᵀ; the first part is exact given Q, the
+    second is Hutchinson's mean with the last third, whose standard error is the whole estimate's. It is the better one
+    where a few eigenvalues dominate, and keeps probes/3 vectors in memory; on two rows its interval needs 8 probes.
 
     Source: Hutchinson 1990, Commun. Stat. Simul. 19; Meyer, Musco, Musco, Woodruff 2021 (arXiv 2010.09649), Alg. 1.
 
@@ -131,11 +132,14 @@ def _quadratic_forms(
     """Return Hutchinson's estimate of every block."""
     forms: dict[str, list[Tensor]] = {name: [] for name in layers}
     sizes: dict[str, list[Tensor]] = {name: [] for name in layers}
+    lengths: dict[str, list[Tensor]] = {name: [] for name in layers}
     for z, product in probe_products(H, probes, generator, progress):
         terms = z * product
         for name, index in layers.items():
             forms[name].append(_sum(terms[index]))
             sizes[name].append(_sum(terms[index].abs()))
+            if probes < FEW:
+                lengths[name].append(_lengths(product[index]))
     return {
         name: estimate_of(
             torch.cat(forms[name]).cpu(),
@@ -144,6 +148,7 @@ def _quadratic_forms(
             method="hutchinson",
             magnitude=float(torch.cat(sizes[name]).mean()),
             eps=torch.finfo(H.dtype).eps,
+            lengths=torch.cat(lengths[name]).cpu() if probes < FEW else None,
         )
         for name in layers
     }
@@ -178,15 +183,18 @@ def _hutch_plus_plus(
         terms = part * multiply(part)
         exact += float(_sum(terms).sum())
         magnitude += float(_sum(terms.abs()).sum())
-    forms, sizes = [], []
+    forms, sizes, lengths = [], [], []
     for start in range(0, rest, columns):
         z = rademacher(H, min(columns, rest - start), draws)
         # Twice, so that rounding leaves nothing of the span of Q.
         for _ in range(2):
             z = z - Q @ (Q.T @ z)
-        terms = z * multiply(z)
+        product = multiply(z)
+        terms = z * product
         forms.append(_sum(terms))
         sizes.append(_sum(terms.abs()))
+        if rest < FEW:
+            lengths.append(_lengths(product))
     return estimate_of(
         torch.cat(forms).cpu(),
         confidence=confidence,
@@ -195,6 +203,7 @@ def _hutch_plus_plus(
         exact=exact,
         magnitude=magnitude + float(torch.cat(sizes).mean()),
         eps=torch.finfo(H.dtype).eps,
+        lengths=torch.cat(lengths).cpu() if rest < FEW else None,
     )
 
 
@@ -214,3 +223,9 @@ def _by_blocks(
 def _sum(terms: Float[Tensor, "M k"]) -> Float[Tensor, " k"]:
     """Return the columns' sums in float64."""
     return terms.sum(dim=0, dtype=torch.float64)
+
+
+def _lengths(product: Float[Tensor, "M k"]) -> Float[Tensor, " k"]:
+    """Return the columns' norms, of which no square overflows."""
+    power = safe_power(product) or 1.0
+    return torch.linalg.vector_norm(product * power, dim=0).double() / power
