@@ -33,8 +33,16 @@ def test_it_is_the_singular_value_decomposition(center: str, chunk: int, monkeyp
     assert torch.allclose(made.coordinates, torch.from_numpy(D) @ made.directions, atol=1e-10)
     assert torch.allclose(made.directions.T @ made.directions, torch.eye(3, dtype=F64), atol=1e-12)
     rest = D - made.coordinates.numpy() @ made.directions.T.numpy()
-    assert np.allclose(made.off_plane.numpy(), np.linalg.norm(rest, axis=1), atol=1e-6)
+    assert np.allclose(made.off_plane.numpy(), np.linalg.norm(rest, axis=1), atol=1e-12)
     assert bool((made.coordinates.gather(0, made.coordinates.abs().argmax(0, keepdim=True)) > 0).all())
+
+
+@pytest.mark.parametrize("center", ["last", "mean"])
+def test_points_of_a_plane_are_not_off_it(center: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    plane, places = (torch.randn(*shape, generator=generator, dtype=F64) for shape in ((2, 300), (20, 2)))
+    made = project_trajectory(places @ plane, center=center)
+    assert float(made.off_plane.max()) <= 1e-13 * float(made.coordinates.abs().max())
 
 
 def test_a_training_lies_on_the_surface_under_it(tmp_path) -> None:

@@ -113,12 +113,16 @@ def project_trajectory(
     farthest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
     vectors = vectors * farthest.sign()
     directions = middle.new_empty(len(middle), components)
-    for part in _chunks(middle):
-        directions[part] = (_differences(rows, middle, part).T @ (vectors / lengths)).to(middle.dtype)
     coordinates = vectors * lengths
-    off_plane = (gram.diagonal() - coordinates.square().sum(dim=1)).clamp_min(0).sqrt()
+    squares = torch.zeros_like(gram.diagonal())
+    for part in _chunks(middle):
+        differences = _differences(rows, middle, part)
+        along = differences.T @ (vectors / lengths)
+        directions[part] = along.to(middle.dtype)
+        # The remainder itself: a difference of squares leaves the root of rounding where nothing is off the plane.
+        squares += (differences - coordinates @ along.T).square().sum(dim=1)
     explained = eigenvalues[:components] / gram.diagonal().sum()
-    return Trajectory(coordinates.cpu(), directions, middle, explained.cpu(), off_plane.cpu())
+    return Trajectory(coordinates.cpu(), directions, middle, explained.cpu(), squares.sqrt().cpu())
 
 
 def _check(rows: list[Tensor], components: int) -> None:
