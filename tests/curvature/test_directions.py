@@ -54,6 +54,30 @@ def test_every_filter_has_the_networks_norm(risk: ls.EmpiricalRisk) -> None:
         assert torch.allclose(u[name] / u[name].norm(), raw[name] / raw[name].norm())
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ConvTranspose2d(4, 6, 3, groups=2),
+        nn.ConvTranspose1d(6, 3, 2, groups=3),
+        nn.ConvTranspose2d(4, 6, 3),
+        nn.Conv2d(4, 6, 3, groups=2),
+    ],
+    ids=lambda layer: f"{type(layer).__name__}, {layer.groups} groups",
+)
+def test_a_filter_is_what_one_output_channel_depends_on(layer: nn.Module) -> None:
+    model = layer.double()
+    x = torch.rand(2, model.in_channels, *(5,) * (model.weight.ndim - 2), dtype=F64) + 1
+    with torch.no_grad():
+        model.weight[:2] *= 100
+    risk = ls.EmpiricalRisk(model, "mse", (x, model(x).detach()))
+    u = risk.unflatten(random_direction(risk))["weight"]
+    for channel in range(model.out_channels):
+        (seen,) = torch.autograd.grad(model(x)[:, channel].sum(), model.weight)
+        own = model.weight.detach()[seen != 0]
+        assert len(own) == model.weight.numel() // model.out_channels
+        assert float(u[seen != 0].norm()) == pytest.approx(float(own.norm()))
+
+
 def test_zero_filters_are_not_divided_by(risk: ls.EmpiricalRisk) -> None:
     u = random_direction(risk)
     assert bool(torch.isfinite(u).all())

@@ -95,10 +95,9 @@ def filter_normalised(risk: EmpiricalRisk, direction: Float[Tensor, " M"]) -> Fl
     check_direction(risk, direction)
     params = risk.parameters
     scaled = direction.detach().to(risk.flatten()).clone()
-    axes = _filter_axes(risk.model)
+    transposed = _transposed(risk.model)
     for name, part in risk.unflatten(scaled).items():
-        axis = axes.get(name, 0)
-        own, drawn = _filter_norms(params[name], axis), _filter_norms(part, axis)
+        own, drawn = (_filter_norms(each, transposed.get(name)) for each in (params[name], part))
         part.mul_(torch.where(drawn > 0, own / drawn, torch.zeros_like(own)))
     return scaled
 
@@ -214,19 +213,24 @@ def _gaussian(like: Float[Tensor, " n"], generator: torch.Generator | None) -> F
     return torch.randn(like.shape, generator=draws, dtype=like.dtype).to(like.device)
 
 
-def _filter_axes(model: nn.Module) -> dict[str, int]:
-    """Name the parameters whose filters do not lie along the first axis: transposed convolutions."""
+def _transposed(model: nn.Module) -> dict[str, int]:
+    """Name the parameters whose filters do not lie along the first axis, transposed convolutions, with their groups."""
     return {
-        f"{name}.weight" if name else "weight": 1
+        f"{name}.weight" if name else "weight": module.groups
         for name, module in model.named_modules()
         if isinstance(module, _ConvTransposeNd)
     }
 
 
-def _filter_norms(tensor: Tensor, axis: int) -> Tensor:
+def _filter_norms(tensor: Tensor, groups: int | None) -> Tensor:
     """Return the norm of each filter, shaped to multiply the tensor; one norm where there is one axis only."""
-    others = tuple(index for index in range(tensor.ndim) if index != axis) if tensor.ndim > 1 else None
-    return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
+    if groups is None:
+        others = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
+        return torch.linalg.vector_norm(tensor, dim=others, keepdim=True)
+    # The weight's axes are (inputs, outputs of a group, …): an output sees the inputs of its own group alone.
+    parts = tensor.unflatten(0, (groups, -1))
+    norms = torch.linalg.vector_norm(parts, dim=(1, *range(3, parts.ndim)), keepdim=True)
+    return norms.expand(-1, parts.shape[1], *norms.shape[2:]).flatten(0, 1)
 
 
 def _orthonormal(basis: Float[Tensor, "M d"]) -> Float[Tensor, "M rank"]:
