@@ -154,12 +154,37 @@ def test_products_that_are_not_finite_give_no_number(good: int) -> None:
     [
         ({"k": 5}, r"5 eigenpairs at 2 end\(s\) were asked for, but an operator of shape \(4, 4\) has 4 in all"),
         ({"k": 0}, r"choose k between 1 and 2"),
-        ({"k": 1, "memory_budget": 31}, r"stored vectors of 32 bytes.*memory_budget is 31: not even one would fit"),
+        (
+            {"k": 1, "memory_budget": 31},
+            r"stored vectors of 32 bytes.*memory_budget is 31: not even one at each end would",
+        ),
+        ({"k": 1, "which": "largest", "memory_budget": 31}, r"memory_budget is 31: not even one would fit"),
     ],
 )
 def test_misuse_is_refused_in_one_sentence(options: dict, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
         eigenpairs(torch.eye(4, dtype=F64), **options)
+
+
+def test_the_advice_of_a_refusal_can_be_followed() -> None:
+    A = rotated(torch.linspace(-1, 1, 60))
+    with pytest.raises(ls.LiftscapeError, match=r"14,400: 5 at each end would fit"):
+        eigenpairs(A, 10, memory_budget=14400)
+    assert set(eigenpairs(A, 5, memory_budget=14400).status.values()) == {"converged"}
+    with pytest.raises(ls.LiftscapeError, match=r"has 1 in all; ask for one end, with k = 1"):
+        eigenpairs(torch.eye(1, dtype=F64), 1)
+    assert eigenpairs(torch.eye(1, dtype=F64), 1, "largest").values.tolist() == [1.0]
+    with pytest.raises(ls.LiftscapeError, match=r"has 0 in all; give one with parameters"):
+        eigenpairs(torch.zeros(0, 0, dtype=F64), 1)
+
+
+def test_the_reason_says_what_was_done() -> None:
+    wide = rotated(torch.linspace(-1, 1, 500))
+    assert most_negative_eigenpair(wide).reason == (
+        "The value converged, and any value beyond it has a part in the random start and would have been seen."
+    )
+    assert eigenpairs(wide, 3).reason.startswith("All 6 values converged, and a sweep from a fresh random block found")
+    assert eigenpairs(rotated(torch.linspace(-1, 1, 62)), 10).reason.endswith("the whole space was searched.")
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,10 @@ def eigenpairs(
     Lanczos with full reorthogonalisation gives Ritz pairs with ‖Hv − λv‖ = ‖Cs‖. Once those asked for have converged,
     ‖Cs‖ ≤ tolerance · max|λ|, a sweep from a random block orthogonal to all vectors so far looks for an eigenvalue that
     belongs among them, such as a further copy of a multiple one: if it finds one, the search goes on with twice the
-    block, and an end has converged when a sweep finds none. The error of a value is of the order of residual²/gap, so
-    values are often right to tolerance² where the spectrum is not clustered.
+    block, and an end has converged when a sweep finds none. A single value needs no sweep, since a further copy changes
+    nothing and any other has a part in the random start: the first sequence goes on until that would have shown. The
+    error of a value is of the order of residual²/gap, so values are often right to tolerance² where the spectrum is not
+    clustered.
 
     Source: Wu and Simon 2000, thick-restart Lanczos; the sweep is derived, see the module ``_sweep``.
 
@@ -82,9 +84,9 @@ def eigenpairs(
     if k < 1 or total > operator.size:
         raise LiftscapeError(
             f"{k} eigenpairs at {len(ends)} end(s) were asked for, but an operator of shape {operator.shape} has "
-            f"{operator.size} in all; choose k between 1 and {operator.size // len(ends)}."
+            f"{operator.size} in all; {_fitting(operator.size, len(ends))}."
         )
-    capacity = rows_within(operator, total, memory_budget)
+    capacity = rows_within(operator, total, memory_budget, len(ends))
     settings = {
         "work": "eigenpairs",
         "k": k,
@@ -151,15 +153,23 @@ def most_negative_eigenpair(
     )
 
 
-def rows_within(operator: SymmetricOperator, total: int, memory_budget: int | None) -> int:
+def _fitting(size: int, ends: int) -> str:
+    """Say which k an operator has at so many ends."""
+    if size >= ends:
+        return f"choose k between 1 and {size // ends}"
+    return "ask for one end, with k = 1" if size else "give one with parameters"
+
+
+def rows_within(operator: SymmetricOperator, total: int, memory_budget: int | None, ends: int = 1) -> int:
     """Return how many vectors a search for so many values stores within the budget, or raise."""
     row = operator.size * operator.dtype.itemsize
     least, most = min(operator.size, 2 * total) + 10, 2 * operator.size
     if memory_budget is None:
         return max(least, min(most, _DEFAULT_MEMORY // row, max(10 * total + 40, _SMALL_MEMORY // row)))
     if memory_budget // row < least:
-        fits = max(0, (memory_budget // row - 10) // 2)
-        advice = f"{fits} would fit" if fits else "not even one would fit"
+        fits = max(0, (memory_budget // row - 10) // 2) // ends
+        where = " at each end" if ends > 1 else ""
+        advice = f"{fits}{where} would fit" if fits else f"not even one{where} would fit"
         raise LiftscapeError(
             f"{total} eigenpairs need {least} stored vectors of {row:,} bytes, {least * row:,} bytes in all, but "
             f"memory_budget is {memory_budget:,}: {advice}."

@@ -19,6 +19,10 @@ End = Literal["smallest", "largest"]
 
 # Rows that a sweep should find free; most sweeps need fewer.
 _SWEEP = 20
+# How an end was verified, as the end of a sentence.
+_WHOLE = "the whole space was searched"
+_FIRST = "any value beyond it has a part in the random start and would have been seen"
+_SWEPT = "a sweep from a fresh random block found no other that belongs among them"
 
 
 @final
@@ -31,7 +35,8 @@ class Extremes:
         vectors: unit vectors as columns, (M, m).
         residuals: bounds of ‖Hv − λv‖, (m,).
         converged: which are within the tolerance, (m,).
-        chance: of the ends where a sweep found no more, the bound of the probability that it missed one.
+        chance: of the ends that were verified, the bound of the probability that a value was missed.
+        proof: of the ends that were verified, by what, in words.
         rows: how many vectors were stored at most.
         fault: what the products lack of symmetry, in words; empty where rounding explains it.
     """
@@ -41,6 +46,7 @@ class Extremes:
     residuals: Float[Tensor, " m"]
     converged: Bool[Tensor, " m"]
     chance: dict[str, float]
+    proof: dict[str, str]
     rows: int
     fault: str = ""
 
@@ -92,6 +98,7 @@ class _Search:
         self.krylov: Krylov = start(basis, standard_normal(1, operator, generator))
         self.width, self.bound, self.mixed = 1, chance, False
         self.chance: dict[str, float] = {}
+        self.proof: dict[str, str] = {}
         self.partial: dict[str, float] = dict.fromkeys(ends, 1.0)
 
     def run(self) -> Extremes:
@@ -104,6 +111,7 @@ class _Search:
                 if self._all_converged(found):
                     if n == self.work.operator.size:
                         self.chance = dict.fromkeys(self.ends, 0.0)
+                        self.proof = dict.fromkeys(self.ends, _WHOLE)
                     late: list[End] = [end for end in self.ends if end not in self.chance]
                     if not late:
                         return self._result(found)
@@ -135,7 +143,7 @@ class _Search:
         shift = float(found.values[self._places(len(found.values), end)[0]]) + sign * self.tolerance * found.scale
         missed = chance_of_missing(self.krylov, shift, 1, self.krylov.basis.size)
         if missed <= self.bound:
-            self.chance[end] = missed
+            self.chance[end], self.proof[end] = missed, _FIRST
             return False
         return True
 
@@ -187,7 +195,7 @@ class _Search:
             # Sweeps draw their blocks independently, so the chances that each of them missed the same value multiply.
             self.partial[end] *= seen.chance
         if self.partial[end] <= self.bound:
-            self.chance[end] = self.partial[end]
+            self.chance[end], self.proof[end] = self.partial[end], _SWEPT
         return seen.outcome != "stopped"
 
     def _restart(self, found: Ritz) -> None:
@@ -221,7 +229,7 @@ class _Search:
         if not places:
             unknown = torch.full((total,), torch.nan, dtype=torch.float64)
             vectors = basis.rows.new_zeros(basis.size, total)
-            return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, basis.capacity)
+            return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, self.proof, basis.capacity)
         residuals = found.residuals[places]
         good = residuals <= self.tolerance * found.scale
         fault = ""
@@ -233,6 +241,7 @@ class _Search:
             (residuals + rounding) / self.work.scale,
             good & (not fault),
             self.chance,
+            self.proof,
             basis.capacity,
             fault,
         )

@@ -25,10 +25,10 @@ class Eigenpairs(Outcome):
             converged the best so far.
         residuals: a bound of ‖Hv − λv‖, so that an eigenvalue of H lies within it of λ; inf beside NaN.
         converged: which values have converged, (m,).
-        status: by end, "converged" (its values have, and a sweep from a fresh random block found no other),
-            "unverified" (its values have, but no sweep was finished), "not converged" or "asymmetric" (the products
-            are not those of a symmetric operator, so that no value is one of its eigenvalues).
-        chance: by end, a bound of the probability over that random block that the sweep missed an eigenvalue.
+        status: by end, "converged" (its values have, and no other was missed but with the chance below),
+            "unverified" (its values have, but others may have been missed), "not converged" or "asymmetric" (the
+            products are not those of a symmetric operator, so that no value is one of its eigenvalues).
+        chance: by end, a bound of the probability, over the random vectors, that an eigenvalue was missed.
         reason: one sentence.
         advice: one sentence, empty where all is well.
         products: how many products of H with a vector were taken.
@@ -79,7 +79,7 @@ def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> E
         late += [] if status[end] == "converged" else [end]
     count = int(found.converged.sum())
     reason = (
-        f"All {count} values converged, and a sweep from a fresh random block found no other that belongs among them."
+        f"{f'All {count} values' if count > 1 else 'The value'} converged, and {_proof(found)}."
         if not late
         else f"After {products} products {count} of {len(ends) * k} values had converged, and the "
         f"{' and the '.join(f'{end} end is {status[end]}' for end in late)}."
@@ -96,6 +96,14 @@ def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> E
         products,
         method,
     )
+
+
+def _proof(found: Extremes) -> str:
+    """Say by what the ends were verified."""
+    ways = dict.fromkeys(found.proof.values())
+    if len(ways) == 1:
+        return next(iter(ways))
+    return " and ".join(f"at the {end} end {way}" for end, way in found.proof.items())
 
 
 def without_symmetry(
