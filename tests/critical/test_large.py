@@ -19,6 +19,16 @@ def planted(kind: str, seed: int, widths: tuple[int, ...] = (3, 3, 2)) -> ls.Emp
         return ls.EmpiricalRisk(model, "mse", (x, targets))
 
 
+def test_progress_never_falls() -> None:
+    seen: list[tuple[int, int]] = []
+    risk = planted("saddle", 0, (4, 6, 4))
+    assert ls.certify(risk, max_parameters=5, progress=lambda *at: seen.append(at)).kind == "strict saddle"
+    done = [each for each, _ in seen]
+    assert done == sorted(done)
+    assert len(done) == len(set(done)) > 20
+    assert all(each <= total for each, total in seen)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("kind", ["minimum", "saddle"])
 def test_a_planted_point_gets_no_kind_that_the_dense_hessian_contradicts(kind: str, seed: int) -> None:

@@ -66,7 +66,9 @@ def judge_large(
         )
     if counts.negative_at_least == 0:
         return _without_descent(counts)
-    lowest = most_negative_eigenpair(H, tolerance=1e-3, max_products=max_products, progress=progress)
+    lowest = most_negative_eigenpair(
+        H, tolerance=1e-3, max_products=max_products, progress=_after(counts.products, progress)
+    )
     if not bool(lowest.converged[0]):
         return Verdict("undecided", f"{_count(counts)}, but the smallest eigenvalue is {lowest.status['smallest']}")
     value, residual = float(lowest.values[0]), float(lowest.residuals[0])
@@ -76,6 +78,11 @@ def judge_large(
     if value < -_DECIDED * bound:
         return Verdict("strict saddle", f"{_count(counts)}, with λ = {value:.3e} ± {bound:.0e}")
     return Verdict("undecided", f"λ = {value:.3e} is not ten times its error bound {bound:.0e} below zero")
+
+
+def _after(before: int, progress: Progress | None) -> Progress | None:
+    """Return a progress that goes on where earlier work ended."""
+    return None if progress is None else lambda done, total: progress(before + done, before + total)
 
 
 def _without_descent(counts: PartialInertia) -> Verdict:

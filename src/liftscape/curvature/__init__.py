@@ -15,7 +15,7 @@ from liftscape.curvature._directions import (
 from liftscape.curvature._eigenpairs import Eigenpairs, eigenpairs, most_negative_eigenpair
 from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._fisher import fisher
-from liftscape.curvature._forecast import Forecast, forecast
+from liftscape.curvature._forecast import Forecast, eigenpairs_products, forecast
 from liftscape.curvature._gauss_newton import gauss_newton
 from liftscape.curvature._inertia import Inertia, inertia, inertia_of_spectrum
 from liftscape.curvature._layer_curvature import layer_curvature, layer_sizes
@@ -53,6 +53,7 @@ __all__ = [
     "diagonal",
     "direction_between",
     "eigenpairs",
+    "eigenpairs_products",
     "filter_normalised",
     "fisher",
     "forecast",
