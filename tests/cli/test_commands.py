@@ -84,7 +84,7 @@ def test_inspect_resumes_from_a_checkpoint_and_refuses_that_of_other_work(comman
         assert command(*options, "--checkpoint", "work") == (0, expected, "")
     status, out, err = command(*options, "--checkpoint", "work", "--probes", "20")
     assert (status, out) == (2, "")
-    assert "work/network is a checkpoint of other work: probes differ; name another folder" in err
+    assert "work/network is a checkpoint of other work, which differs in probes; name another folder" in err
     Path("file").touch()
     status, out, err = command(*options, "--checkpoint", "file")
     assert (status, out) == (2, "")

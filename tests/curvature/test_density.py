@@ -116,7 +116,7 @@ def test_a_checkpoint_of_other_work_is_refused(tmp_path: Path) -> None:
     A = rotated(torch.linspace(-1, 1, 50))
     spectral_density(A, steps=10, checkpoint=tmp_path / "c")
     for other, steps, named in ((A, 12, "steps"), (2 * A, 10, "the operator itself")):
-        with pytest.raises(ls.LiftscapeError, match=f"is a checkpoint of other work: {named} differ"):
+        with pytest.raises(ls.LiftscapeError, match=f"is a checkpoint of other work, which differs in {named}"):
             spectral_density(other, steps=steps, checkpoint=tmp_path / "c")
 
 

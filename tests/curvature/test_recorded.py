@@ -109,7 +109,7 @@ def test_finished_work_is_read_and_its_products_are_gone(tmp_path: Path) -> None
 
 def test_a_checkpoint_of_other_probes_is_refused(tmp_path: Path) -> None:
     trace(MATRIX, checkpoint=tmp_path)
-    with pytest.raises(ls.LiftscapeError, match="checkpoint of other work: probes differ"):
+    with pytest.raises(ls.LiftscapeError, match="checkpoint of other work, which differs in probes"):
         trace(MATRIX, probes=50, checkpoint=tmp_path)
     with pytest.raises(ls.LiftscapeError, match="the operator itself"):
         trace(MATRIX + torch.eye(150, dtype=F64), checkpoint=tmp_path)
