@@ -55,7 +55,9 @@ class Journal:
         if not other and not same_to_rounding(sketch, kept["sketch"], self._dtype):
             other = ["the operator itself"]
         if other:
-            raise LoadError(f"{folder} is a checkpoint of other work, which differs in {', '.join(other)}; name another folder.")
+            raise LoadError(
+                f"{folder} is a checkpoint of other work, which differs in {', '.join(other)}; name another folder."
+            )
         self._work = seal(kept)
         self._products = RecordFile(folder / _PRODUCTS, self._work)
 
