@@ -1,6 +1,7 @@
 """Functions of torch whose own derivatives are not those of what they compute, and what a call may not touch."""
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,11 @@ class Rows(Bag):
         return self.last(torch.tanh(rows).mean(1))
 
 
+def zeroed(bag: Bag) -> Bag:
+    bag.words.weight.data[0] = 0
+    return bag
+
+
 def normed(wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
     return nn.Sequential(wrap(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 3))
 
@@ -62,6 +68,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "scale_grad_by_freq": (lambda: Bag(scale_grad_by_freq=True), WORDS),
     "sparse": (lambda: Bag(sparse=True), WORDS),
     "max_norm": (lambda: Bag(max_norm=1.0), WORDS),
+    "max_norm, a row of zeros": (lambda: zeroed(Bag(padding_idx=0, max_norm=1.0)), WORDS),
+    "max_norm, other norms": (lambda: Bag(max_norm=1.0, norm_type=3.0), WORDS),
 }
 
 
@@ -78,6 +86,12 @@ def test_gradient_and_hessian_are_those_of_central_differences(name: str) -> Non
     H = risk.hessian().to_dense()
     assert float((H - H.T).norm()) < 1e-12 * float(H.norm())
     assert all(torch.equal(tensor, given[key]) for key, tensor in model.state_dict().items())
+
+
+def test_the_gradient_through_bags_counts_their_largest_norm() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.EmbeddingBag(10, 4, max_norm=1.0, mode="sum"), nn.Tanh(), nn.Linear(4, 3)).double()
+    assert check_gradient(ls.EmpiricalRisk(model, "mse", (WORDS, Y)))
 
 
 class Recomputed(nn.Module):
@@ -130,6 +144,14 @@ WRITERS: dict[str, Callable[[], nn.Module]] = {
     "view": lambda: Writer(lambda x: x.view(-1).mul_(2)),
     "item": lambda: Writer(lambda x: x.__setitem__((slice(None), 0), 1.0)),
     "operator": lambda: Writer(lambda x: x.__iadd__(1.0)),
+    "out": lambda: Writer(lambda x: torch.mul(x, 2.0, out=x)),
+}
+HARMLESS: dict[str, Callable[[], nn.Module]] = {
+    "inactive dropout": lambda: nn.Sequential(nn.Dropout(0.3, inplace=True), nn.Linear(5, 3)).eval(),
+    "dropout of nothing": lambda: Writer(lambda x: nn.functional.dropout(x, 0.0, True, True)),
+    "shape": lambda: Writer(lambda x: x.unsqueeze_(1).squeeze_(1)),
+    "no entry": lambda: Writer(lambda x: x.__setitem__(x > 1e9, 0.0)),
+    "another tensor": lambda: Writer(lambda x: torch.empty_like(x).copy_(x).add_(1.0)),
 }
 
 
@@ -141,6 +163,33 @@ def test_data_are_not_written_into(name: str) -> None:
     with pytest.raises(ls.LiftscapeError, match="writes into its inputs"):
         ls.layer_linearity(WRITERS[name]().double(), x)
     assert torch.equal(x, X)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_could_write_and_does_not_is_no_writer(name: str) -> None:
+    torch.manual_seed(0)
+    x = X.clone()
+    assert check_hessian(ls.EmpiricalRisk(HARMLESS[name]().double(), "mse", (x, Y)))
+    assert torch.equal(x, X)
+
+
+class Masked(nn.Module):
+    """A network that widens its mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 3, dtype=F64)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        mask |= x > 0
+        return self.last(torch.where(mask, x, 0.0))
+
+
+def test_a_mask_is_an_input_too() -> None:
+    mask = torch.zeros(12, 5, dtype=torch.bool)
+    with pytest.raises(ls.LiftscapeError, match="writes into its inputs by __ior__"):
+        ls.EmpiricalRisk(Masked(), "mse", ((X, mask), Y))
+    assert not mask.any()
 
 
 def test_what_is_written_later_in_place_is_no_input() -> None:
@@ -158,26 +207,95 @@ class Remembering(nn.Module):
         self.seen: Tensor | None = None
         self.features: dict[str, Tensor] = {}
         self.history: list[Tensor] = []
+        self.inner: list[Tensor] = []
+        self.nested = {"h": self.inner}
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen = self.last(x)
         self.features["h"] = self.seen
         self.history.append(self.seen)
+        self.inner.append(self.seen)
         self.new = self.seen
         return torch.tanh(self.seen)
 
 
-def test_nothing_that_a_call_leaves_in_attributes_stays() -> None:
+def test_no_graph_that_a_call_leaves_in_attributes_stays() -> None:
     model = Remembering().double()
     features, history = model.features, model.history
     risk = ls.EmpiricalRisk(model, "mse", (X, Y))
     risk.gradient()
     assert check_hessian(risk)
-    assert model.seen is None
-    assert (model.features is features, model.history is history) == (True, True)
-    assert (features, history, hasattr(model, "new")) == ({}, [], False)
+    assert (model.features is features, model.history is history, model.nested["h"] is model.inner) == (True,) * 3
+    left = [model.seen, *features.values(), *history, *model.inner, getattr(model, "new", None)]
+    assert not any(isinstance(each, Tensor) and each.requires_grad for each in left)
     copy.deepcopy(model)
     risk.at(risk.parameters)
+
+
+class Caching(nn.Module):
+    """A network that keeps a constant beside what it is of, or behind a flag, and a vocabulary that holds itself."""
+
+    def __init__(self, flag: bool) -> None:
+        super().__init__()
+        self.last, self.flag, self.size, self.ready = nn.Linear(5, 3), flag, 0, False
+        self.words: dict[str, Any] = {}
+        self.words["self"] = self.words
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.flag and not self.ready:
+            self.scale, self.ready = torch.arange(x.shape[-1]).cos().to(x), True
+        if not self.flag and self.size != x.shape[-1]:
+            self.size, self.scale = x.shape[-1], torch.arange(x.shape[-1]).cos().to(x)
+        return self.last(x * self.scale)
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_constants_that_a_model_caches_are_its_own(flag: bool) -> None:
+    model = Caching(flag).double()
+    assert check_hessian(ls.EmpiricalRisk(model, "mse", (X, Y)))
+    assert model(X).shape == (12, 3)
+    assert torch.equal(model.scale, torch.arange(5).cos().double())
+
+
+def test_other_threads_keep_their_checkpoints() -> None:
+    torch.manual_seed(0)
+    own = {name: getattr(torch.utils.checkpoint, name) for name in ("_checkpoint_without_reentrant_generator",)}
+    risk, runs, started, ended = ls.EmpiricalRisk(Slow(), "mse", (X, Y)), [], threading.Event(), threading.Event()
+
+    def part(x: Tensor) -> Tensor:
+        runs.append(x)
+        return x.sin()
+
+    def train() -> None:
+        started.wait()
+        checkpoint(part, X.clone().requires_grad_(), use_reentrant=False).sum().backward()
+        ended.set()
+
+    other = threading.Thread(target=train)
+    other.start()
+    Slow.wait = lambda: (started.set(), ended.wait())
+    try:
+        risk.value()
+    finally:
+        Slow.wait = lambda: None
+    other.join()
+    assert len(runs) == 2
+    assert all(getattr(torch.utils.checkpoint, name) is value for name, value in own.items())
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Slow(nn.Module):
+    """A network in whose middle another thread may work."""
+
+    wait: Callable[[], object] = lambda: None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 3, dtype=F64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        type(self).wait()
+        return self.last(x)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -190,6 +308,28 @@ def test_what_was_compiled_is_called_as_it_was_written() -> None:
     for model in (whole, inside):
         risk = ls.EmpiricalRisk(model, "mse", (X, Y))  # pyright: ignore[reportArgumentType]
         assert torch.equal(risk.hessian().to_dense(), right)
+
+
+@torch.compile(backend="eager", fullgraph=True)
+def compiled(x: Tensor) -> Tensor:
+    """A function of its own."""
+    return x.tanh() * x.sin()
+
+
+class Calling(nn.Module):
+    """A network that calls a compiled function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 3, dtype=F64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return compiled(self.last(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_compiled_function_is_called_as_it_was_written() -> None:
+    assert check_hessian(ls.EmpiricalRisk(Calling(), "mse", (X, Y)))
 
 
 @pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated")

@@ -1,7 +1,6 @@
 """The network as a pure function f_θ(x)."""
 
 import copy
-import operator
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
 # Parameters, buffers and modules, which functional_call looks after, hooks and the mode; and what recurrent layers
 # renew by weak references that would not be put back with it.
 _TORCHS = frozenset((*vars(nn.Module()), "_flat_weights"))
+_SMALL = 100
 
 
 def call_model(
@@ -128,48 +128,61 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 
 @contextmanager
 def _kept_attributes(model: nn.Module) -> Generator[None]:
-    """Take tensors out again that a call leaves in attributes, lists and dicts of modules, and put those before back.
+    """Put computed weights back, and a module as it was in which the call leaves a tensor with its graph.
 
-    They would keep their graph there, and a copy of the model would fail. What else a call changes is the model's own.
+    The graph would stay in memory, and a copy of the model would fail. What else a call changes is the model's own:
+    constants that it caches, and counters, by which it is seen to be no function.
     """
-    before = [
-        (
-            module,
-            [
-                (name, value, copy.copy(value) if isinstance(value, (list, dict)) else value)
-                for name, value in _own(module)
-            ],
-        )
-        for module in model.modules()
-    ]
+    before = [(module, vars(module).copy()) for module in model.modules()]
+    contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}
+    for _, held in before:
+        for name, value in held.items():
+            if isinstance(value, (list, dict)) and name not in _TORCHS:
+                _note(value, contents)
     try:
         yield
     finally:
         for module, held in before:
-            names = {name for name, *_ in held}
-            for name, value in _own(module):
-                if name not in names and _holds_tensors(value):
+            changed = [
+                name for name, value in vars(module).items() if held.get(name) is not value and name not in _TORCHS
+            ]
+            if any(_keeps_graph(vars(module)[name]) for name in changed):
+                for name in vars(module).keys() - held.keys() - _TORCHS:
                     del vars(module)[name]
-            for name, value, content in held:
-                now = vars(module).get(name)
-                if now is not value and (_holds_tensors(now) or _holds_tensors(value)):
-                    vars(module)[name] = value
-                if content is not value and not _same(value, content) and _holds_tensors((value, content)):
-                    value.clear()
-                    value.extend(content) if isinstance(value, list) else value.update(content)
+                vars(module).update({name: value for name, value in held.items() if name not in _TORCHS})
+            vars(module).update({name: held[name] for name in changed if isinstance(held.get(name), Tensor)})
+        for value, content in contents.values():
+            _refill(value, content)
 
 
-def _own(module: nn.Module) -> list[tuple[str, Any]]:
-    """Return the attributes of a module that are not torch's."""
-    return [(name, value) for name, value in vars(module).items() if name not in _TORCHS]
+def _note(value: Any, contents: dict[int, tuple[Any, tuple[Any, ...]]]) -> None:
+    """Note what a list or dict holds, and those in it; large ones are left alone, since each call would read them."""
+    if not isinstance(value, (list, dict)) or id(value) in contents or len(value) > _SMALL or len(contents) > _SMALL:
+        return
+    entries = tuple(dict.items(value)) if isinstance(value, dict) else tuple(list.__iter__(value))
+    contents[id(value)] = (value, entries)
+    for entry in entries:
+        _note(entry[1] if isinstance(value, dict) else entry, contents)
 
 
-def _holds_tensors(value: Any) -> bool:
-    """Tell whether a tensor is among the leaves of a value."""
-    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+def _refill(value: Any, content: tuple[Any, ...]) -> None:
+    """Put a list or dict back in which a tensor with its graph came to stand."""
+    if isinstance(value, dict):
+        known = {id(entry) for _, entry in content}
+        if any(id(entry) not in known and _keeps_graph(entry) for entry in dict.values(value)):
+            dict.clear(value)
+            dict.update(value, content)
+    else:
+        known = {id(entry) for entry in content}
+        if any(id(entry) not in known and _keeps_graph(entry) for entry in list.__iter__(value)):
+            list.__setitem__(value, slice(None), content)
 
 
-def _same(value: Any, content: Any) -> bool:
-    """Tell whether two lists or dicts hold the same objects."""
-    first, second = ((*each, *each.values()) if isinstance(each, dict) else each for each in (value, content))
-    return len(first) == len(second) and all(map(operator.is_, first, second))
+def _keeps_graph(value: Any, depth: int = 4) -> bool:
+    """Tell whether a tensor that is differentiated stands in a value."""
+    if isinstance(value, Tensor):
+        return value.requires_grad
+    if isinstance(value, (list, tuple, dict, set)) and depth:
+        entries = dict.values(value) if isinstance(value, dict) else value
+        return any(_keeps_graph(entry, depth - 1) for entry in entries)
+    return False

@@ -1,14 +1,59 @@
 """The kernels of torch that can be differentiated twice, chosen inside and restored."""
 
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+from typing import final
 
 import torch
 from torch import nn
-from torch.compiler import set_stance
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["twice_differentiable"]
+__all__ = ["Held", "twice_differentiable"]
+
+
+@final
+class Held:
+    """A setting of the process that is another one while any thread needs it, put back by the last of them.
+
+    Args:
+        change: sets it and returns what puts it back.
+
+    Example:
+        >>> setting = [1]
+        >>> def change():
+        ...     setting[0] = 2
+        ...     return lambda: setting.__setitem__(0, 1)
+        >>> held = Held(change)
+        >>> with held.needed(), held.needed():
+        ...     print(setting)
+        [2]
+        >>> setting
+        [1]
+    """
+
+    def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
+        self._change, self._restore = change, change
+        self._lock, self._users = Lock(), 0
+
+    @contextmanager
+    def needed(self) -> Generator[None]:
+        """Hold the setting while the context lasts.
+
+        Yields:
+            Nothing.
+        """
+        with self._lock:
+            if not self._users:
+                self._restore = self._change()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._restore()
 
 
 @contextmanager
@@ -22,20 +67,26 @@ def twice_differentiable(model: nn.Module) -> Generator[None, None, None]:
         Nothing.
     """
     # The fused attention kernels stop at the first derivative, the encoder layer's fast path in eval mode has none.
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    cudnn = torch.backends.cudnn.enabled
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    compiled = any(
-        "_orig_mod" in module._modules or module._compiled_call_impl is not None for module in model.modules()
-    )
+    with ExitStack() as stack:
+        stack.enter_context(_SLOW_PATH.needed())
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(_NO_CUDNN.needed())
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+def _leave_fast_path() -> Callable[[], object]:
+    """Let encoder layers run as they are written."""
+    before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    if cudnn and recurrent:
-        torch.backends.cudnn.enabled = False
-    try:
-        # What was compiled has a graph of its own, which can be differentiated once.
-        with sdpa_kernel(SDPBackend.MATH), set_stance("force_eager") if compiled else nullcontext():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        if cudnn and recurrent:
-            torch.backends.cudnn.enabled = True
+    return lambda: torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _leave_cudnn() -> Callable[[], object]:
+    """Let recurrent layers run without cuDNN."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    return lambda: setattr(torch.backends.cudnn, "enabled", before)
+
+
+_SLOW_PATH, _NO_CUDNN = Held(_leave_fast_path), Held(_leave_cudnn)

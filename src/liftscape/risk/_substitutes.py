@@ -1,40 +1,33 @@
 """What takes the place of functions of torch while a model is called, so that derivatives are those of its output."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
+from threading import local
 from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.compiler import set_stance
 from torch.nn.functional import embedding, embedding_bag
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
-from liftscape.outcomes import ModelError
+from liftscape.risk._kernels import Held
+from liftscape.risk._written import Written
 
 __all__ = ["faithful"]
 
-# Names of what writes into its first argument; those that end in one underscore do so too, but for a few.
-_WRITERS = frozenset((
-    "__setitem__",
-    "__iadd__",
-    "__isub__",
-    "__imul__",
-    "__itruediv__",
-    "__ifloordiv__",
-    "__imod__",
-    "__ipow__",
-))
-_NO_WRITERS = frozenset(("requires_grad_", "detach_", "share_memory_", "rename_"))
+_thread = local()
 
 
 @contextmanager
-def faithful(inputs: list[Tensor]) -> Generator[None]:
+def faithful(inputs: Sequence[Tensor]) -> Generator[None]:
     """Let a model compute what it does by functions whose derivatives are right, and keep it off its inputs.
 
     Torch's weight normalisation has a wrong second derivative; an embedding leaves out the gradient of its padding row,
     scales it by counts, or renormalises the caller's weights; a checkpointed part would be computed again when the
-    parameters of the call are gone.
+    parameters of the call are gone; what was compiled has a graph of its own that can be differentiated once.
 
     Args:
         inputs: of the call.
@@ -43,60 +36,47 @@ def faithful(inputs: list[Tensor]) -> Generator[None]:
         Nothing.
 
     Raises:
-        ModelError: if the model writes into its inputs.
+        ModelError: if the model wrote into its inputs, which are put back.
     """
-    kept = {place for leaf in inputs if (place := _place(leaf)) is not None}
-    names = {"_checkpoint_without_reentrant_generator": _once, "CheckpointFunction": _Plain}
-    before = {name: getattr(checkpoint, name) for name in names}
+    written, before = Written(inputs), getattr(_thread, "inside", False)
+    # Without the compiler in memory nothing was compiled, and to load it takes seconds.
+    eager = set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    _thread.inside = True
     try:
-        for name, plain in names.items():
-            setattr(checkpoint, name, plain)
-        with _Substitutes(kept):
+        with written, _WHOLE_GRAPHS.needed(), eager, _Substitutes(written):
             yield
     finally:
-        for name, own in before.items():
-            setattr(checkpoint, name, own)
+        _thread.inside = before
 
 
 @final
 class _Substitutes(TorchFunctionMode):
-    """Calls the substitute of a function where it has one, and refuses what writes into the inputs."""
+    """Calls the substitute of a function where it has one, and looks out for what writes into the inputs."""
 
-    def __init__(self, kept: set[int]) -> None:
+    def __init__(self, written: Written) -> None:
         super().__init__()
-        self._kept = kept
+        self._written = written
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if self._kept and args and _writes(name, kwargs) and _place(args[0]) in self._kept:
-            raise ModelError(
-                f"the model writes into its inputs by {name}, which would change the data; give the module "
-                "inplace=False, or let forward begin with a copy."
-            )
+        self._written.look(func, args, kwargs)
         substitute = _SUBSTITUTES.get(func)
         return func(*args, **kwargs) if substitute is None else substitute(*args, **kwargs)
-
-
-def _writes(name: str, kwargs: dict[str, Any]) -> bool:
-    """Tell whether a function writes into its first argument."""
-    ends = name.endswith("_") and not name.endswith("__") and name not in _NO_WRITERS
-    return ends or name in _WRITERS or kwargs.get("inplace") is True
-
-
-def _place(tensor: Any) -> int | None:
-    """Return where a tensor's numbers lie, None where it has no such place."""
-    if not isinstance(tensor, Tensor):
-        return None
-    try:
-        return tensor.untyped_storage().data_ptr() or None
-    except (NotImplementedError, RuntimeError):
-        return None
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     """Return g v / ‖v‖, norms over all axes but one."""
     return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _shortened(rows: Tensor, most: float | None, order: float) -> Tensor:
+    """Return rows with norms of at most so much, the factor differentiated."""
+    if most is None:
+        return rows
+    longer = torch.linalg.vector_norm(rows.detach(), order, dim=-1, keepdim=True) > most
+    # The norm of a row of zeros, which is none of these, has no derivative that a product with zero would remove.
+    norms = torch.linalg.vector_norm(torch.where(longer, rows, 1.0), order, dim=-1, keepdim=True)
+    return rows * torch.where(longer, most / (norms + 1e-7), 1.0)
 
 
 def _embedding(
@@ -108,13 +88,9 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Return the rows, shortened to a largest norm by a factor that is differentiated."""
+    """Return the rows with the gradient of all of them."""
     del padding_idx, scale_grad_by_freq, sparse
-    rows = embedding(indices, weight)
-    if max_norm is None:
-        return rows
-    norms = torch.linalg.vector_norm(rows, norm_type, dim=-1, keepdim=True)
-    return rows * torch.where(norms > max_norm, max_norm / (norms + 1e-7), 1.0)
+    return _shortened(embedding(indices, weight), max_norm, norm_type)
 
 
 def _rows(weight: Tensor, indices: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -122,25 +98,20 @@ def _rows(weight: Tensor, indices: Tensor, *_: Any, **__: Any) -> Tensor:
     return embedding(indices, weight)
 
 
-def _embedding_bag(indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return the bags of a copy of the weights, which torch renormalises in place."""
-    return embedding_bag(indices, weight.clone(), *args, **{**kwargs, "scale_grad_by_freq": False, "sparse": False})
-
-
-def _once(function: Any, *_: Any, **__: Any) -> Generator[None]:
-    """Stand in for a checkpoint that keeps nothing: what runs before the function, and after it."""
-    del function
-    yield
-
-
-@final
-class _Plain:
-    """Stands in for a checkpoint of the older kind."""
-
-    @staticmethod
-    def apply(function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
-        """Return what the function returns, with its whole graph."""
-        return function(*args)
+def _embedding_bag(
+    indices: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    **options: Any,
+) -> Tensor:
+    """Return the bags of rows that are shortened beforehand."""
+    del scale_grad_by_freq, sparse
+    return embedding_bag(indices, _shortened(weight, max_norm, norm_type), offsets, mode=mode, **options)
 
 
 _SUBSTITUTES: dict[Any, Callable[..., Any]] = {
@@ -149,3 +120,40 @@ _SUBSTITUTES: dict[Any, Callable[..., Any]] = {
     torch.embedding: _rows,
     embedding_bag: _embedding_bag,
 }
+
+
+_RENEWED, _OLDER = checkpoint._checkpoint_without_reentrant_generator, checkpoint.CheckpointFunction
+
+
+def _once(function: Any, *args: Any, **kwargs: Any) -> Generator[None]:
+    """Run before and after a checkpointed part, which keeps its graph in threads that are inside."""
+    if getattr(_thread, "inside", False):
+        yield
+    else:
+        yield from _RENEWED(function, *args, **kwargs)
+
+
+@final
+class _Whole:
+    """Stands in for a checkpoint of the older kind."""
+
+    @staticmethod
+    def apply(function: Any, preserve: bool, *args: Any) -> Any:
+        """Return what the function returns."""
+        if getattr(_thread, "inside", False):
+            return function(*args)
+        return _OLDER.apply(function, preserve, *args)
+
+
+def _keep_graphs() -> Callable[[], object]:
+    """Let checkpoints of threads that are inside keep their graphs, and all others do as ever."""
+    checkpoint._checkpoint_without_reentrant_generator, checkpoint.CheckpointFunction = _once, _Whole
+    return _recompute
+
+
+def _recompute() -> None:
+    """Let all checkpoints do as ever."""
+    checkpoint._checkpoint_without_reentrant_generator, checkpoint.CheckpointFunction = _RENEWED, _OLDER
+
+
+_WHOLE_GRAPHS = Held(_keep_graphs)
