@@ -8,9 +8,9 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
+from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding, symmetry_shows
 from liftscape.curvature._extremes import End, find_extremes
-from liftscape.curvature._pairs import Eigenpairs, pairs_of, without_symmetry
+from liftscape.curvature._pairs import ROUNDED, Eigenpairs, pairs_of, within_bounds, without_symmetry
 from liftscape.curvature._work import Progress, Work
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
@@ -188,19 +188,18 @@ def _dense(work: Work, ends: tuple[End, ...], k: int, tolerance: float) -> Eigen
     bound = rounding + asymmetry
     places = sorted({*(range(k) if "smallest" in ends else ()), *(range(-k, 0) if "largest" in ends else ())})
     places = [place for place in places if place >= 0] + [place for place in places if place < 0]
-    chosen, method = vectors[:, places].to(operator.dtype), "dense eigendecomposition"
-    if not symmetric_to_rounding(asymmetry, norm, operator.dtype, tolerance):
-        fault = lacks_symmetry(asymmetry / work.scale, norm / work.scale)
-        return without_symmetry(chosen, ends, fault, work.done, method)
-    return Eigenpairs(
+    lack = lacks_symmetry(asymmetry / work.scale, norm / work.scale)
+    noted = within_bounds(lack) if symmetry_shows(asymmetry, norm, tolerance) else ""
+    pairs = Eigenpairs(
         values[places].cpu() / work.scale,
-        chosen,
+        vectors[:, places].to(operator.dtype),
         torch.full((len(places),), bound / work.scale, dtype=torch.float64),
         torch.ones(len(places), dtype=torch.bool),
         dict.fromkeys(ends, "converged"),
         dict.fromkeys(ends, 0.0),
-        f"The whole matrix of shape {operator.shape} was diagonalised.",
-        "",
+        f"The whole matrix of shape {operator.shape} was diagonalised.{noted}",
+        ROUNDED if noted else "",
         work.done,
-        method,
+        "dense eigendecomposition",
     )
+    return pairs if symmetric_to_rounding(asymmetry, norm, operator.dtype, tolerance) else without_symmetry(pairs, lack)

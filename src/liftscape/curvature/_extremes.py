@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
+from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding, symmetry_shows
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._lanczos import Krylov, Ritz, extend, restart, ritz, start, thin
 from liftscape.curvature._sweep import chance_of_missing, sweep
@@ -38,7 +38,8 @@ class Extremes:
         chance: of the ends that were verified, the bound of the probability that a value was missed.
         proof: of the ends that were verified, by what, in words.
         rows: how many vectors were stored at most.
-        fault: what the products lack of symmetry, in words; empty where rounding explains it.
+        lack: what the products lack of symmetry, in words, where it makes the bounds far wider than was asked for.
+        symmetric: whether that may be rounding.
     """
 
     values: Float[Tensor, " m"]
@@ -48,7 +49,8 @@ class Extremes:
     chance: dict[str, float]
     proof: dict[str, str]
     rows: int
-    fault: str = ""
+    lack: str = ""
+    symmetric: bool = True
 
 
 def find_extremes(
@@ -232,16 +234,17 @@ class _Search:
             return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, self.proof, basis.capacity)
         residuals = found.residuals[places]
         good = residuals <= self.tolerance * found.scale
-        fault = ""
-        if not symmetric_to_rounding(self.krylov.asymmetry, found.scale, basis.rows.dtype, self.tolerance):
-            fault = lacks_symmetry(self.krylov.asymmetry / self.work.scale, found.scale / self.work.scale)
+        asymmetry, unit = self.krylov.asymmetry, self.work.scale
+        symmetric = symmetric_to_rounding(asymmetry, found.scale, basis.rows.dtype, self.tolerance)
+        shows = not symmetric or symmetry_shows(asymmetry, found.scale, self.tolerance)
         return Extremes(
-            found.values[places] / self.work.scale,
+            found.values[places] / unit,
             basis.combine(found.vectors[:, places]).T,
-            (residuals + rounding) / self.work.scale,
-            good & (not fault),
+            (residuals + rounding) / unit,
+            good,
             self.chance,
             self.proof,
             basis.capacity,
-            fault,
+            lacks_symmetry(asymmetry / unit, found.scale / unit) if shows else "",
+            symmetric,
         )

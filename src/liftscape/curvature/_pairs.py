@@ -1,7 +1,7 @@
 """What a search for extreme eigenvalues came to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
 import torch
@@ -11,7 +11,10 @@ from torch import Tensor
 from liftscape.curvature._extremes import End, Extremes
 from liftscape.outcomes import Outcome, to_plain
 
-__all__ = ["Eigenpairs", "pairs_of", "without_symmetry"]
+__all__ = ["ROUNDED", "Eigenpairs", "pairs_of", "within_bounds", "without_symmetry"]
+
+# The advice where bounds are wide because of rounding.
+ROUNDED = "Take the products in float64 for bounds as tight as asked for, or data nearer to 0 and of like sizes."
 
 
 @final
@@ -23,11 +26,14 @@ class Eigenpairs(Outcome):
         values: ascending by place, (m,), float64; NaN where a value of an end has not converged.
         vectors: unit vectors as columns, (M, m), in the operator's dtype, on its device; of a value that has not
             converged the best so far.
-        residuals: a bound of ‖Hv − λv‖, so that an eigenvalue of H lies within it of λ; inf beside NaN.
-        converged: which values have converged, (m,).
+        residuals: a bound of ‖Hv − λv‖ with what the products were seen to lack of symmetry, so that an eigenvalue of
+            a symmetric H lies within it of λ; inf beside NaN. H is the operator as computed: what rounding does to all
+            products alike, such as by batch statistics of data far from 0, is not in it.
+        converged: which values have converged, (m,); none where the status is "asymmetric".
         status: by end, "converged" (its values have, and no other was missed but with the chance below),
             "unverified" (its values have, but others may have been missed), "not converged" or "asymmetric" (the
-            products are not those of a symmetric operator, so that no value is one of its eigenvalues).
+            products lack more than 1 % of the largest |value| of symmetry, so that the operator is not symmetric or
+            rounding is too large to trust a value, though what was found stays, with its bound).
         chance: by end, a bound of the probability, over the random vectors, that an eigenvalue was missed.
         reason: one sentence.
         advice: one sentence, empty where all is well.
@@ -70,8 +76,6 @@ class Eigenpairs(Outcome):
 def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:
     """Say what a search came to."""
     method = f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation"
-    if found.fault:
-        return without_symmetry(found.vectors, ends, found.fault, products, method)
     status, late = {}, []
     for index, end in enumerate(ends):
         good = bool(found.converged[index * k : (index + 1) * k].all())
@@ -84,18 +88,19 @@ def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> E
         else f"After {products} products {count} of {len(ends) * k} values had converged, and the "
         f"{' and the '.join(f'{end} end is {status[end]}' for end in late)}."
     )
-    return Eigenpairs(
+    pairs = Eigenpairs(
         torch.where(found.converged, found.values, torch.nan),
         found.vectors,
         torch.where(found.converged, found.residuals, torch.inf),
         found.converged,
         status,
         {end: found.chance.get(end, 1.0) for end in ends},
-        reason,
-        "Allow more products, a larger memory_budget or a larger tolerance." if late else "",
+        reason + within_bounds(found.lack),
+        "Allow more products, a larger memory_budget or a larger tolerance." if late else ROUNDED if found.lack else "",
         products,
         method,
     )
+    return pairs if found.symmetric else without_symmetry(pairs, found.lack)
 
 
 def _proof(found: Extremes) -> str:
@@ -106,31 +111,32 @@ def _proof(found: Extremes) -> str:
     return " and ".join(f"at the {end} end {way}" for end, way in found.proof.items())
 
 
-def without_symmetry(
-    vectors: Float[Tensor, "M m"], ends: tuple[End, ...], fault: str, products: int, method: str
-) -> Eigenpairs:
-    """Return no value where the products are not those of a symmetric operator.
+def without_symmetry(pairs: Eigenpairs, lack: str) -> Eigenpairs:
+    """Say of pairs that their products lack more symmetry than rounding explains; values and bounds stay.
 
     Args:
-        vectors: the best so far, (M, m).
-        ends: which ends were asked for.
-        fault: what the products lack, in words.
-        products: how many were taken.
-        method: how.
+        pairs: what was found.
+        lack: what the products lack, in words.
 
     Returns:
-        NaN with the reason.
+        The same, none of them converged.
     """
-    unknown = torch.full((vectors.shape[1],), torch.nan, dtype=torch.float64)
-    return Eigenpairs(
-        unknown,
-        vectors,
-        torch.full_like(unknown, torch.inf),
-        unknown > 0,
-        dict.fromkeys(ends, "asymmetric"),
-        dict.fromkeys(ends, 1.0),
-        f"{fault[0].upper()}{fault[1:]}.",
-        "Give (H + Hᵀ)/2 if that is meant, or take the products in float64 if rounding is that large.",
-        products,
-        method,
+    return replace(
+        pairs,
+        converged=torch.zeros_like(pairs.converged),
+        status=dict.fromkeys(pairs.status, "asymmetric"),
+        chance=dict.fromkeys(pairs.chance, 1.0),
+        reason=f"{_opening(lack)}, which is more than rounding makes of a symmetric operator's.",
+        advice="Give (H + Hᵀ)/2 if that is meant, or take the products in float64 if rounding is that large.",
     )
+
+
+def within_bounds(lack: str) -> str:
+    """Say that the bounds allow for what the products lack of symmetry; nothing where they lack nothing."""
+    words = "the bounds allow for that, but what rounding does to all products alike is not in them"
+    return f" {_opening(lack)}, as rounding can leave them; {words}." if lack else ""
+
+
+def _opening(words: str) -> str:
+    """Begin a sentence."""
+    return f"{words[0].upper()}{words[1:]}"
