@@ -1,6 +1,7 @@
 """A folder that holds a long work's products, so that a kill costs at most the product under way."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -29,7 +30,8 @@ class Journal:
 
     Args:
         folder: made if it does not exist.
-        operator: H; its product with one fixed vector, taken at each resumption, must be the one it was to rounding.
+        operator: H; its product with one fixed vector, taken at each resumption, must be the one it was to rounding,
+            whose size another one, with H nudged, tells where it is not small.
         settings: plain values that make this work the work it is.
 
     Raises:
@@ -48,11 +50,13 @@ class Journal:
     def __init__(self, folder: Path, operator: SymmetricOperator, settings: dict[str, Any]) -> None:
         self._folder, self._dtype, self._device = folder, operator.dtype, operator.device
         settings = json.loads(json.dumps(settings | {"size": operator.size, "dtype": str(operator.dtype)}))
-        sketch = _sketch(operator)
+        sketch = _sketch(operator, operator.multiply)
         kept = claim(folder, {"settings": settings, "sketch": sketch})
         before = kept.get("settings", {})
         other = sorted(name for name in settings.keys() | before.keys() if settings.get(name) != before.get(name))
-        if not other and not same_to_rounding(sketch, kept["sketch"], self._dtype):
+        if not other and not same_to_rounding(
+            sketch, kept["sketch"], self._dtype, lambda: _sketch(operator, operator.multiply_nudged)
+        ):
             other = ["the operator itself"]
         if other:
             raise LoadError(
@@ -114,7 +118,7 @@ class Journal:
         self._products.clear()
 
 
-def _sketch(operator: SymmetricOperator) -> list[float]:
+def _sketch(operator: SymmetricOperator, multiply: Callable[[Tensor], Tensor]) -> list[float]:
     """Return 64 random projections of H @ v for one random v, the same two vectors each time.
 
     ‖Δs‖² has the mean ‖ΔHv‖² / 3 over the projections, so that a change of H is seen at the size it has.
@@ -122,7 +126,7 @@ def _sketch(operator: SymmetricOperator) -> list[float]:
     # Uniform numbers are made of random bits alone, so they are the same to the last bit on every machine.
     draws = torch.Generator().manual_seed(1)
     v, weights = (2 * torch.rand(operator.size, generator=draws, dtype=operator.dtype) - 1 for _ in range(2))
-    terms = weights.double() * (operator @ v.to(operator.device)).detach().cpu().double()
+    terms = weights.double() * multiply(v.to(operator.device)[:, None])[:, 0].detach().cpu().double()
     return [float(terms[first::_BUCKETS].sum()) for first in range(_BUCKETS)]
 
 

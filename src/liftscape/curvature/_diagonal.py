@@ -69,7 +69,7 @@ def diagonal(
         generator: on the CPU; seed 0 when None.
         progress: called with (products done, products in all).
         checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
-            with it takes one product more, which tells whether H is the same.
+            with it takes one product more, or two where the first differs, which tell whether H is the same.
 
     Returns:
         The diagonal on the operator's device, in its dtype.

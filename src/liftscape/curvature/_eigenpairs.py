@@ -62,7 +62,7 @@ def eigenpairs(
         generator: draws the start and the sweeps; seed 0 when None.
         progress: called with (products done, products estimated).
         checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
-            with it takes one product more, which tells whether H is the same.
+            with it takes one product more, or two where the first differs, which tell whether H is the same.
 
     Returns:
         The pairs, their bounds, and a status for each end.

@@ -93,7 +93,7 @@ def partial_inertia(
         generator: draws the start and the sweeps; seed 0 when None.
         progress: called with (products done, products at most).
         checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
-            with it takes one product more, which tells whether H is the same.
+            with it takes one product more, or two where the first differs, which tell whether H is the same.
 
     Returns:
         Proved counts with the threshold.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ _WORK = "work.json"
 # Measured: float32 products with the Hessians of one MLP, CNN or transformer lie up to 37 eps · ‖Hv‖ apart with other
 # numbers of threads or other instruction sets. What 128 eps lets pass, the bounds of 10 eps (1 + √n) · |λ| allow for.
 _ROUNDING = 128
+# Measured: float32 products of networks with batch normalisation in training mode, on data of 60 to 5,000 samples up to
+# 30 from 0, lie between one and two threads up to 20 times as far apart as with parameters moved by one eps.
+_NUDGES = 64
+# What differs by more is other work in any dtype: in half precision 128 eps is of the size of the numbers themselves.
+_MOST = 1e-3
 
 
 def claim(folder: Path, mark: dict[str, Any]) -> dict[str, Any]:
@@ -101,16 +106,24 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return content
 
 
-def same_to_rounding(given: Sequence[float], expected: Sequence[float], dtype: torch.dtype) -> bool:
+def same_to_rounding(
+    given: Sequence[float],
+    expected: Sequence[float],
+    dtype: torch.dtype,
+    nudged: Callable[[], Sequence[float]] | None = None,
+) -> bool:
     """Tell whether numbers are those of an earlier run, as far as other threads or another machine round otherwise.
 
     Args:
         given: the numbers now.
         expected: those of the earlier run.
         dtype: in which they were computed.
+        nudged: returns the numbers now with what they are computed from moved by one eps; asked where 128 eps is not
+            enough and a thousandth is.
 
     Returns:
-        Whether ‖given − expected‖ ≤ 128 eps · ‖expected‖ over the finite ones, and the same ones are finite.
+        Whether the same ones are finite, and over these ‖given − expected‖ is at most a thousandth of ‖expected‖, and
+        at most 128 eps · ‖expected‖ or 64 · ‖nudged − given‖.
 
     Example:
         >>> [same_to_rounding([1.0], [other], torch.float64) for other in (1 + 1e-15, -1.0)]
@@ -120,5 +133,9 @@ def same_to_rounding(given: Sequence[float], expected: Sequence[float], dtype: t
     finite = now.isfinite()
     if now.shape != then.shape or not torch.equal(finite, then.isfinite()):
         return False
-    now, then = now[finite], then[finite]
-    return float((now - then).norm()) <= _ROUNDING * torch.finfo(dtype).eps * float(then.norm())
+    apart, norm = float((now - then)[finite].norm()), float(then[finite].norm())
+    if apart <= min(_ROUNDING * torch.finfo(dtype).eps, _MOST) * norm:
+        return True
+    if nudged is None or not apart <= _MOST * norm:
+        return False
+    return apart <= _NUDGES * float((torch.tensor(nudged(), dtype=torch.float64) - now)[finite].norm())

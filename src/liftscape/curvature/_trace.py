@@ -49,7 +49,7 @@ def trace(
         generator: on the CPU; seed 0 when None.
         progress: called with (done, probes).
         checkpoint: a folder in which products are recorded, so that the work resumes there after a kill; each run
-            with it takes one product more, which tells whether H is the same.
+            with it takes one product more, or two where the first differs, which tell whether H is the same.
 
     Returns:
         The estimate with its interval; NaN where a product is not finite.

@@ -4,7 +4,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -139,6 +139,32 @@ class GraphOperator(SymmetricOperator):
                     self._add(total, graph, block, keep)
                 del graph
         return total.rows.T
+
+    @final
+    def multiply_nudged(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
+        """Return the product at leaves whose entries are moved by at most one eps, relative; the leaves stay.
+
+        Args:
+            block: k vectors as columns.
+
+        Returns:
+            Their k products as columns.
+        """
+        plan, before = self._plan, [leaf.detach().clone() for leaf in self._leaves]
+        # A kept graph is that of the leaves as they were, and there need not be room for two.
+        self._plan, self._kept = replace(plan, keep=False), None
+        draws = torch.Generator().manual_seed(0)
+        try:
+            with torch.no_grad():
+                for leaf in self._leaves:
+                    moves = 2 * torch.rand(leaf.shape, generator=draws, dtype=leaf.dtype) - 1
+                    leaf.addcmul_(leaf, moves.to(leaf.device), value=torch.finfo(leaf.dtype).eps)
+            return self.multiply(block)
+        finally:
+            self._plan = plan
+            with torch.no_grad():
+                for leaf, kept in zip(self._leaves, before, strict=True):
+                    leaf.copy_(kept)
 
     def _kept_or_built(self, keep: bool) -> Iterator[Graph]:
         """Return the graphs, from memory where they are to be kept."""

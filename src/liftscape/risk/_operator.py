@@ -47,6 +47,17 @@ class SymmetricOperator(ABC):
     def prepare(self) -> None:  # ruff: ignore[empty-method-without-abstract-decorator]
         """Say that several products follow, so that what they share can be kept from the first one on."""
 
+    def multiply_nudged(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
+        """Return H @ block where H is computed from numbers moved by rounding, which tells what rounding does to H.
+
+        Args:
+            block: k vectors as columns.
+
+        Returns:
+            Their k products as columns; those of H itself where it is not computed from others.
+        """
+        return self.multiply(block)
+
     @property
     @final
     def shape(self) -> tuple[int, int]:
