@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
 
 import liftscape as ls
+from liftscape.risk._saved import saved_bytes
 
 F64 = torch.float64
 
@@ -126,3 +128,39 @@ def test_errors_of_the_users_own_pass_through() -> None:
         risk.gradient()
     with pytest.raises(RuntimeError, match="the user's own"):
         risk.hessian()
+
+
+class Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > -1e9, lambda a: a.tanh(), lambda a: a.sin(), (x,))
+
+
+class Loop(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        count = torch.tensor(0)
+        return while_loop(lambda i, _: i < 2, lambda i, a: (i + 1, a.tanh()), (count, x))[1]  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("middle", "name"), [(Branch(), "cond"), (Loop(), "while_loop")])
+def test_control_flow_whose_second_derivative_is_wrong_is_named(middle: nn.Module, name: str) -> None:
+    risk = risk_of(net(middle))
+    plain = net(nn.Tanh() if name == "cond" else nn.Sequential(nn.Tanh(), nn.Tanh()))
+    torch.testing.assert_close(risk.gradient(), risk_of(plain).gradient(), rtol=1e-12, atol=1e-14)
+    sentence = rf"uses torch's {name} in module '1' \({type(middle).__name__}\), whose second derivative"
+    for operator in (ls.EmpiricalRisk.hessian, ls.curvature.gauss_newton):
+        with pytest.raises(ls.LiftscapeError, match=sentence):
+            operator(risk)
+
+
+def test_only_the_refusal_of_hooks_leads_to_another_way_of_counting() -> None:
+    calls: list[Tensor] = []
+
+    def build(value: Tensor) -> Any:
+        calls.append(value)
+        raise RuntimeError("what tells that the graph is wrong")
+
+    risk = risk_of(net(nn.Tanh()))
+    with pytest.raises(RuntimeError, match="what tells"):
+        saved_bytes(risk.point(), next(iter(risk.batches)), build)
+    assert len(calls) == 1

@@ -11,11 +11,15 @@ from torch.utils._pytree import tree_leaves
 from liftscape.risk._batches import Batch
 from liftscape.risk._hessian import GradientGraph
 from liftscape.risk._point import Point
+from liftscape.risk._second_derivative import refuse_hidden
 from liftscape.risk._sparse import dense_parts
 
 __all__ = ["saved_bytes"]
 
 Build = Callable[[Tensor], GradientGraph]
+
+# What torch.func says inside a model where tensors are saved through hooks.
+_NO_HOOKS = "yet support saved tensor hooks"
 
 
 def saved_bytes(point: Point, batch: Batch, build: Build) -> tuple[int, int]:
@@ -28,15 +32,23 @@ def saved_bytes(point: Point, batch: Batch, build: Build) -> tuple[int, int]:
 
     Returns:
         Bytes of all storages that are neither parameters, buffers nor data, each counted once.
+
+    Raises:
+        ModelError: if a function on the way has no second derivative.
+        RuntimeError: what torch, the model or the loss raises.
     """
     inputs = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
     own = [*point.leaves.values(), *point.constants.values(), *point.buffers.values(), *inputs]
     known = {part.untyped_storage().data_ptr() for tensor in own for part in dense_parts(tensor)}
     try:
         return _counted(point, batch, build, known)
-    except RuntimeError:
-        # A model that differentiates by torch.func inside refuses hooks on saved tensors.
-        return _walked(point, batch, build, known)
+    except RuntimeError as error:
+        if _NO_HOOKS in str(error):
+            return _walked(point, batch, build, known)
+        # Hooks fail in control flow as well, where tensors without numbers are traced; the plain graph names it.
+        with torch.enable_grad():
+            refuse_hidden(point, point.loss_on(batch), twice=True)
+        raise
 
 
 def _counted(point: Point, batch: Batch, build: Build, known: set[int]) -> tuple[int, int]:

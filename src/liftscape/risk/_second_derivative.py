@@ -1,7 +1,7 @@
 """What torch means when it cannot differentiate twice: which function it is, and in which module."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ __all__ = ["explain_derivative", "refuse_hidden"]
 
 _NOT_IMPLEMENTED = re.compile(r"derivative for '?(?:aten::)?(\w+)'? is not implemented")
 _ONCE = "once_differentiable"
+# Of cond, map, scan and while_loop: their second derivatives lack what their backward passes hold constant.
+_CONTROL_FLOW = "torch._higher_order_ops."
+_ANYWHERE = "the model or the loss"
 
 
 def explain_derivative(point: Point, error: RuntimeError) -> ModelError | None:
@@ -31,7 +34,10 @@ def explain_derivative(point: Point, error: RuntimeError) -> ModelError | None:
     if missing is None and _ONCE not in str(error):
         return None
     wanted = None if missing is None else missing[1]
-    operation, place = _locate(point, wanted)
+    operation, place = _locate(point, lambda node: _operation(node, wanted)) or (
+        "a function marked once_differentiable" if wanted is None else wanted.removesuffix("_backward"),
+        _ANYWHERE,
+    )
     return ModelError(
         f"{type(point.model).__name__} uses a function without a second derivative in torch, {operation} in {place}; "
         "replace it by one made of differentiable operations, such as Hardsigmoid by a clamp of t / 6 + 1 / 2."
@@ -39,10 +45,11 @@ def explain_derivative(point: Point, error: RuntimeError) -> ModelError | None:
 
 
 def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
-    """Raise if a graph runs through a function whose second derivative torch takes for zero without a word.
+    """Raise if a graph runs through a function whose second derivative torch gets wrong without a word.
 
     A function marked once_differentiable leaves a node that would raise, but no path to the parameters leads through
-    it, or no node at all where the cotangent is a constant.
+    it, or no node at all where the cotangent is a constant. Control flow within the graph is differentiated once only,
+    as if the derivatives of its branches were constants.
 
     Args:
         point: where the graph was built.
@@ -57,9 +64,15 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
             sentence = explain_derivative(point, RuntimeError(_ONCE))
             assert sentence is not None
             raise sentence
+        if twice and _control_flow(node) is not None:
+            operation, place = _locate(point, _control_flow) or (_control_flow(node), _ANYWHERE)
+            raise ModelError(
+                f"{type(point.model).__name__} uses {operation} in {place}, whose second derivative torch gets wrong; "
+                "write it in plain Python, or by torch.where."
+            )
 
 
-def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
+def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str] | None:
     """Name the operation, and the module that was running when a node of it entered the graph."""
     seen: set[Any] = set()
     found: list[tuple[str, str]] = []
@@ -67,7 +80,7 @@ def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
     def look(label: str, output: Any) -> None:
         for tensor in named_tensors(output).values():
             for node in _new_nodes(tensor, seen):
-                name = _operation(node, wanted)
+                name = named(node)
                 if name is not None:
                     found.append((name, label))
 
@@ -97,8 +110,7 @@ def _locate(point: Point, wanted: str | None) -> tuple[str, str]:
     finally:
         for handle in handles:
             handle.remove()
-    given = "a function marked once_differentiable" if wanted is None else wanted.removesuffix("_backward")
-    return found[0] if found else (given, "the model or the loss")
+    return found[0] if found else None
 
 
 def _label(name: str, module: nn.Module) -> str:
@@ -127,3 +139,9 @@ def _operation(node: Any, wanted: str | None) -> str | None:
     plain = wanted.replace("_", "").lower()
     name = type(node).__name__.rstrip("0123456789").lower()
     return wanted.strip("_").removesuffix("_backward") if name in {plain, f"{plain}backward"} else None
+
+
+def _control_flow(node: Any) -> str | None:
+    """Return torch's name of the control flow that a node differentiates, None for nodes of another kind."""
+    module = getattr(getattr(node, "_forward_cls", None), "__module__", "")
+    return "torch's " + module.removeprefix(_CONTROL_FLOW) if module.startswith(_CONTROL_FLOW) else None
