@@ -39,6 +39,33 @@ class Frozen:
     aux: object
 
 
+class Pair(tuple[Any, ...]):
+    """Made from its entries one by one, with a mark of its own."""
+
+    mark: str
+
+    def __new__(cls, logits: Tensor, aux: object) -> "Pair":
+        made = super().__new__(cls, (logits, aux))
+        made.mark = "own"
+        return made
+
+    @property
+    def logits(self) -> Tensor:
+        return self[0]  # type: ignore[no-any-return]
+
+
+class Rows(list[Any]):
+    """Made from one tensor."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__([logits])
+        self.mark = "own"
+
+    @property
+    def logits(self) -> Tensor:
+        return self[0]  # type: ignore[no-any-return]
+
+
 class Returning(nn.Module):
     """A linear map that wraps its output."""
 
@@ -55,6 +82,8 @@ WRAPS: dict[str, Callable[[Tensor], Any]] = {
     "named tuple with None": lambda z: Named(z, None),
     "dataclass with computed fields": Computed,
     "frozen dataclass with slots": lambda z: Frozen(z, None),
+    "tuple made from its entries": lambda z: Pair(z, None),
+    "list made from a tensor": Rows,
     "user dict": lambda z: UserDict(logits=z),
 }
 
@@ -89,3 +118,12 @@ def test_torchs_own_tuples_keep_their_names() -> None:
     mapped = map_tensors(lambda tensor: tensor + 1, torch.max(X, 1))
     assert torch.equal(mapped.values, X.max(1).values + 1)
     assert torch.equal(mapped.indices, X.max(1).indices + 1)
+
+
+def test_tuples_and_lists_of_a_users_own_keep_their_attributes() -> None:
+    for value in (Pair(X, 3), Rows(X)):
+        mapped = map_tensors(lambda tensor: tensor + 1, value)
+        assert type(mapped) is type(value)
+        assert mapped.mark == "own"
+        assert torch.equal(mapped[0], X + 1)
+        assert torch.equal(value[0], X)

@@ -70,12 +70,26 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
             return entries
         # Mappings of Transformers are built from their entries by name.
         return type(value)(**{key: entry for key, entry in entries.items() if entry is not None})
-    if isinstance(value, (tuple, list)):
-        return getattr(type(value), "_make", type(value))(list(entries.values()))
+    if isinstance(value, tuple):
+        return _tuple_like(value, list(entries.values()))
     # A copy, since the fields of a dataclass need not be arguments of its constructor.
     mapped = copy.copy(value)
+    if isinstance(value, list):
+        mapped[:] = entries.values()
+        return mapped
     for key, entry in entries.items():
         object.__setattr__(mapped, key, entry)
+    return mapped
+
+
+def _tuple_like(value: tuple[Any, ...], entries: list[Any]) -> tuple[Any, ...]:
+    """Return a tuple of the same kind with other entries, whatever arguments its kind is made from."""
+    try:
+        mapped = tuple.__new__(type(value), entries)
+    except TypeError:
+        # Torch's own, such as what torch.max returns, are made by their kind alone.
+        return type(value)(entries)
+    getattr(mapped, "__dict__", {}).update(getattr(value, "__dict__", {}))
     return mapped
 
 
