@@ -9,10 +9,12 @@ from torch.nn import functional
 
 import liftscape as ls
 from liftscape.risk import _memory
+from liftscape.risk._split import may_split
 
 F64 = torch.float64
 IGNORED = -100
 Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def token_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -127,3 +129,73 @@ def test_a_model_that_mixes_samples_is_not_split() -> None:
     risk = ls.EmpiricalRisk(Pooled(), "mse", (x, x[..., :3]))
     with pytest.raises(ls.LiftscapeError, match="which cannot be split"):
         risk.hessian(memory_budget=9000)
+
+
+def weighted(output: Tensor, target: Tensor) -> Tensor:
+    """Weighs classes by numbers of half precision, which torch refuses for outputs of another."""
+    weight = torch.ones(3, dtype=torch.bfloat16)
+    return functional.cross_entropy(output.flatten(0, 1), target.flatten(), weight=weight)
+
+
+HALVES = [(torch.bfloat16, token_loss), (torch.float16, token_loss), (torch.bfloat16, weighted)]
+
+
+@pytest.mark.parametrize(("dtype", "loss"), HALVES)
+@pytest.mark.parametrize("size", [3, 16, 24])
+def test_padding_is_noticed_in_half_precision(dtype: torch.dtype, loss: Loss, size: int) -> None:
+    x, targets = padded(RANDOM)
+    risk = ls.EmpiricalRisk(model().to(dtype), loss, (x.to(dtype), targets))
+    assert not may_split(risk.point(), size)
+
+
+@pytest.mark.parametrize(("dtype", "loss"), HALVES[:2])
+@pytest.mark.parametrize("size", [1, 3, 16, 32])
+def test_rounding_in_half_precision_is_no_padding(dtype: torch.dtype, loss: Loss, size: int) -> None:
+    x, targets = full()
+    risk = ls.EmpiricalRisk(model().to(dtype), loss, (x.to(dtype), targets))
+    assert may_split(risk.point(), size)
+
+
+class Scaled(nn.Module):
+    """A network beside a positive scale whose logarithm is taken."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.net = model()
+        self.sigma = nn.Parameter(torch.full((2,), sigma, dtype=F64))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net(x), self.sigma
+
+
+def likelihood(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    mean, sigma = output
+    return ((mean - target) ** 2).mean() / sigma[0] ** 2 + sigma.log().mean()
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 1e-6])
+def test_a_small_scale_stays_positive_where_losses_are_compared(sigma: float) -> None:
+    x, _ = full()
+    risk = ls.EmpiricalRisk(Scaled(sigma), likelihood, (x, x[..., :3]))
+    H = risk.hessian(memory_budget=9000)
+    assert risk.plan(risk.point(), 9000).chunk is not None
+    torch.testing.assert_close(H.to_dense(), risk.hessian().to_dense(), rtol=1e-9, atol=1e-9 / sigma)
+
+
+class Edge(nn.Module):
+    """Has a parameter at the upper end of where it is defined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = model()
+        self.edge = nn.Parameter(torch.ones(8, dtype=F64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) + torch.asin(self.edge).sum()
+
+
+@pytest.mark.parametrize("loss", [functional.mse_loss, spread])
+def test_losses_that_are_finite_at_the_point_alone_are_compared_there(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x, _ = full()
+    risk = ls.EmpiricalRisk(Edge(), loss, (x, x[..., :3]))
+    assert may_split(risk.point(), 7) == (loss is functional.mse_loss)
