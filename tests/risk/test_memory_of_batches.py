@@ -103,6 +103,36 @@ def test_the_widest_samples_count_wherever_they_stand(lengths: tuple[int, int]) 
     assert 0.3 * budget < max(saved(risk, piece) for piece, _ in risk.point().chunks(plan.chunk)) < budget
 
 
+class Attention(nn.Module):
+    """Compares all tokens of a sample in pairs, by matrices that a graph saves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.key, self.out = (nn.Linear(6, 6, dtype=F64) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.softmax(self.query(x) @ self.key(x).mT, dim=-1) @ x).mean(dim=1)[:, :3]
+
+
+@pytest.mark.parametrize("sizes", [(64, 60), (60, 64), (6, 5), (40, 1)])
+@pytest.mark.parametrize("wide", [10, 96])
+def test_what_grows_faster_than_the_width_is_measured(sizes: tuple[int, int], wide: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = zip(sizes, (8, wide), strict=True)
+    data = [(torch.randn(n, length, 6, generator=generator, dtype=F64), samples(n)[1]) for n, length in shapes]
+    risk = ls.EmpiricalRisk(Attention(), "mse", data)
+    point = risk.point()
+    risk.plan(point)
+    (cost,) = risk._costs.values()
+    for chunk in (1, 3, 64):
+        most = max(saved(risk, piece) for piece, _ in point.chunks(chunk))
+        held = min(chunk, max(sizes))
+        assert most <= cost.saved(held) * 1.02
+        if sizes[1] >= chunk:
+            assert cost.saved(held) <= 1.3 * most
+
+
 @pytest.mark.parametrize(("a", "b", "c"), [(0, 8, 0), (100, 24, 0), (0, 0, 8), (7, 5, 3)])
 @pytest.mark.parametrize("sizes", [(2, 4, 8), (2, 4, 113)])
 def test_growth_goes_through_what_was_measured(a: int, b: int, c: int, sizes: tuple[int, int, int]) -> None:

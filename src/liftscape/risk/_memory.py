@@ -78,7 +78,7 @@ def measure_cost(point: Point, build: Callable[[Tensor], GradientGraph]) -> Grap
     """Measure what the graph of a batch saves, from graphs of few samples where the model allows it.
 
     The cotangents that wait for the second half of a double backward pass are about as many as forward activations.
-    Where the samples of other batches are wider, as sequences are, bytes are assumed to grow as the inputs do.
+    Where the samples of other batches are wider, as sequences are, a sample of the widest ones is measured as well.
 
     Args:
         point: whose largest batch is used.
@@ -91,7 +91,7 @@ def measure_cost(point: Point, build: Callable[[Tensor], GradientGraph]) -> Grap
     n = batch_size(batch[0])
     leaves = list(point.leaves.values())
     vectors = _VECTORS * sum(leaf.numel() * leaf.element_size() for leaf in leaves)
-    stretch = max(1.0, point.batches.widest / max(1.0, sample_width(batch[0])))
+    stretch = _stretch(point, batch, build)
     if n > 2 * _FEW[-1]:
         try:
             measured = _measure_few(point, batch, build)
@@ -116,6 +116,29 @@ def _measure_few(point: Point, batch: Batch, build: Callable[[Tensor], GradientG
         size = max(2 * most, min(n // _SHARE, fit))
         measured[size] = saved_bytes(point, slice_batch(batch, 0, size), build)
     return measured
+
+
+def _stretch(point: Point, batch: Batch, build: Callable[[Tensor], GradientGraph]) -> float:
+    """Return how many times as much as in a batch the graph of a sample of the widest ones saves."""
+    wider = point.batches.widest / max(1.0, sample_width(batch[0]))
+    if wider <= 1:
+        return 1.0
+    # As attention grows, where batches differ between readings or the model insists on the size of its batch.
+    assumed = wider**2
+    widest = next((b for b in point.batches if sample_width(b[0]) == point.batches.widest), None)
+    if widest is None:
+        return assumed
+    single = min(batch_size(batch[0]), batch_size(widest[0])) == 1
+    try:
+        narrow, wide = (
+            [saved_bytes(point, slice_batch(of, 0, size), build)[0] for size in ((1,) if single else (1, 2))]
+            for of in (batch, widest)
+        )
+    except MODEL_ERRORS:
+        return assumed
+    # By what the second sample adds, since part of what the first one needs is shared by all.
+    added = [sizes[-1] - sum(sizes[:-1]) for sizes in (narrow, wide)]
+    return max(1.0, added[1] / added[0]) if added[0] > 0 else assumed
 
 
 def _largest_batch(batches: Batches) -> Batch:
