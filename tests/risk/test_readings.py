@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import liftscape as ls
 from liftscape.outcomes import DataError
+from liftscape.risk._batches import as_batches
 
 F64 = torch.float64
 X = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -92,3 +94,28 @@ def test_a_complex_loss_is_refused() -> None:
     x = torch.randn(8, 2, dtype=torch.float64)
     with pytest.raises(ls.LiftscapeError, match=r"the loss must be a real number, but it is torch\.complex128"):
         ls.EmpiricalRisk(nn.Linear(2, 1, dtype=torch.float64), lambda out, _: out.mean() * 1j, (x, x))
+
+
+def loader(targets: Tensor, **options: Any) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(X, targets), 5, shuffle=True, generator=generator, **options)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32, torch.complex128])
+def test_a_shuffled_loader_that_drops_samples_is_refused(dtype: torch.dtype) -> None:
+    batches = as_batches(loader(Y.to(dtype), drop_last=True))
+    with pytest.raises(DataError, match=r"gave other targets than when first read.*drop_last=False"):
+        list(batches)
+
+
+@pytest.mark.parametrize("targets", [Y, Y * 1e12, Y.float(), torch.arange(12), torch.zeros(12, 3), Y > 0])
+def test_the_same_samples_in_another_order_are_the_same_data(targets: Tensor) -> None:
+    batches = as_batches(loader(targets))
+    readings = [torch.cat([batch[0] for batch in batches]) for _ in range(3)]
+    assert not torch.equal(readings[0], readings[1])
+
+
+def test_padding_by_batch_is_no_other_data() -> None:
+    one = [(X[:6], torch.full((6, 2), -100)), (X[6:], torch.full((6, 4), -100))]
+    other = [(X[:6], torch.full((6, 3), -100)), (X[6:], torch.full((6, 5), -100))]
+    assert len(list(as_batches(Readings(one, other)))) == 2

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import DataError
+from liftscape.risk._fingerprint import fingerprint, sums_of, unlike
 from liftscape.risk._sparse import dense_parts
 
 __all__ = ["Batch", "Batches", "as_batches"]
@@ -26,6 +27,7 @@ class Batches:
         count: the number of batches.
         largest: the most samples of a batch.
         widest: the most numbers that the inputs of one sample hold.
+        targets: the fingerprint of all targets.
     """
 
     source: Any
@@ -33,12 +35,15 @@ class Batches:
     count: int
     largest: int
     widest: float
+    targets: tuple[float, ...]
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches in the order of their source, or raise at its end if it gave more or fewer samples."""
+        """Yield the batches in the order of their source, or raise at its end if it gave other samples."""
         seen = 0
+        sums: list[Tensor] = []
         for batch in _iterate(self.source):
             seen += batch_size(batch[0])
+            sums.append(sums_of(batch[1]))
             yield batch
         if seen == 0:
             raise DataError(
@@ -50,6 +55,11 @@ class Batches:
             raise DataError(
                 f"data must stay the same, but this {type(self.source).__name__} gave {seen} samples where it gave "
                 f"{self.samples} when first read; give a source that yields the same samples each time."
+            )
+        if unlike(self.targets, fingerprint(sums)):
+            raise DataError(
+                f"data must stay the same, but this {type(self.source).__name__} gave other targets than when first "
+                "read; give a source that yields the same samples each time, such as a DataLoader with drop_last=False."
             )
 
 
@@ -78,6 +88,7 @@ def as_batches(data: Any) -> Batches:
         raise DataError(f"data must be (inputs, targets) or a re-iterable of such batches, but {data!r} was given.")
     samples = count = largest = 0
     widest = 0.0
+    sums: list[Tensor] = []
     empty: int | None = None
     for index, batch in enumerate(_iterate(data)):
         size = _check_batch(batch, index)
@@ -86,12 +97,13 @@ def as_batches(data: Any) -> Batches:
         count += 1
         largest = max(largest, size)
         widest = max(widest, sample_width(batch[0]))
+        sums.append(sums_of(batch[1]))
     if samples == 0:
         raise DataError("data holds no samples; give at least one (inputs, targets) batch with one sample.")
     if empty is not None:
         # The mean loss of no samples is not a number, whatever its weight.
         raise DataError(f"batch {empty} of {count} holds no samples; leave it out.")
-    return Batches(data, samples, count, largest, widest)
+    return Batches(data, samples, count, largest, widest, fingerprint(sums))
 
 
 def batch_size(inputs: Any) -> int:
