@@ -145,12 +145,10 @@ class Loop(nn.Module):
 @pytest.mark.parametrize(("middle", "name"), [(Branch(), "cond"), (Loop(), "while_loop")])
 def test_control_flow_whose_second_derivative_is_wrong_is_named(middle: nn.Module, name: str) -> None:
     risk = risk_of(net(middle))
-    plain = net(nn.Tanh() if name == "cond" else nn.Sequential(nn.Tanh(), nn.Tanh()))
-    torch.testing.assert_close(risk.gradient(), risk_of(plain).gradient(), rtol=1e-12, atol=1e-14)
     sentence = rf"uses torch's {name} in module '1' \({type(middle).__name__}\), whose second derivative"
-    for operator in (ls.EmpiricalRisk.hessian, ls.curvature.gauss_newton):
+    for derivative in (ls.EmpiricalRisk.gradient, ls.EmpiricalRisk.hessian, ls.curvature.gauss_newton):
         with pytest.raises(ls.LiftscapeError, match=sentence):
-            operator(risk)
+            derivative(risk)
 
 
 def test_only_the_refusal_of_hooks_leads_to_another_way_of_counting() -> None:

@@ -49,7 +49,7 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
 
     A function marked once_differentiable leaves a node that would raise, but no path to the parameters leads through
     it, or no node at all where the cotangent is a constant. Control flow within the graph is differentiated once only,
-    as if the derivatives of its branches were constants.
+    as if the derivatives of its branches were constants, and not even once where the compiler is off.
 
     Args:
         point: where the graph was built.
@@ -64,7 +64,7 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
             sentence = explain_derivative(point, RuntimeError(_ONCE))
             assert sentence is not None
             raise sentence
-        if twice and _control_flow(node) is not None:
+        if _control_flow(node) is not None:
             operation, place = _locate(point, _control_flow) or (_control_flow(node), _ANYWHERE)
             raise ModelError(
                 f"{type(point.model).__name__} uses {operation} in {place}, whose second derivative torch gets wrong; "
