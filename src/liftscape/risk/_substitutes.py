@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from threading import local
 from typing import Any, final
 
@@ -40,7 +40,7 @@ def faithful(inputs: Sequence[Tensor]) -> Generator[None]:
     """
     written, before = Written(inputs), getattr(_thread, "inside", False)
     # Without the compiler in memory nothing was compiled, and to load it takes seconds.
-    eager = set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    eager = _EAGER.needed() if "torch._dynamo" in sys.modules else nullcontext()
     _thread.inside = True
     try:
         with written, _WHOLE_GRAPHS.needed(), eager, _Substitutes(written):
@@ -156,4 +156,11 @@ def _recompute() -> None:
     checkpoint._checkpoint_without_reentrant_generator, checkpoint.CheckpointFunction = _RENEWED, _OLDER
 
 
-_WHOLE_GRAPHS = Held(_keep_graphs)
+def _leave_compiler() -> Callable[[], object]:
+    """Let what was compiled run as it was written."""
+    stance = ExitStack()
+    stance.enter_context(set_stance("force_eager"))
+    return stance.close
+
+
+_WHOLE_GRAPHS, _EAGER = Held(_keep_graphs), Held(_leave_compiler)
