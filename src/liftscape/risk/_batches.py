@@ -39,6 +39,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches in the order of their source, or raise at its end if it gave other samples."""
+        if _is_pair(self.source) or type(self.source) in {list, tuple}:
+            # What is held as a whole is the same at each reading.
+            yield from _iterate(self.source)
+            return
         seen = 0
         sums: list[Tensor] = []
         for batch in _iterate(self.source):

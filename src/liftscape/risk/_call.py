@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
 # renew by weak references that would not be put back with it.
 _TORCHS = frozenset((*vars(nn.Module()), "_flat_weights"))
 _SMALL = 100
+_PLAIN = ("torch.nn.modules.", "liftscape.")
 
 
 def call_model(
@@ -45,7 +46,9 @@ def call_model(
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     own = dict(model.named_buffers()) if buffers is None else buffers
     state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
-    with twice_differentiable(model), _kept_attributes(model), faithful(given):
+    # For small networks of torch's own layers the other two would double the time of a call.
+    careful = nullcontext() if all(map(_is_plain, model.modules())) else _careful(model, given)
+    with twice_differentiable(model), careful:
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs, tie_weights=False)
         state = {name: tensor.detach() for name, tensor in state.items()}
@@ -126,6 +129,25 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
     ]
 
 
+def _is_plain(module: nn.Module) -> bool:
+    """Tell a layer of torch's that leaves its inputs and itself alone and whose derivatives are those of its output."""
+    return (
+        type(module).__module__.startswith(_PLAIN)
+        and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        and not module._forward_pre_hooks
+        and not module._forward_hooks
+        and module._compiled_call_impl is None
+        and not getattr(module, "inplace", False)
+    )
+
+
+@contextmanager
+def _careful(model: nn.Module, inputs: list[Tensor]) -> Generator[None]:
+    """Keep attributes and inputs as they are, and derivatives faithful, while a call of any model lasts."""
+    with _kept_attributes(model), faithful(inputs):
+        yield
+
+
 @contextmanager
 def _kept_attributes(model: nn.Module) -> Generator[None]:
     """Put computed weights back, and a module as it was in which the call leaves a tensor with its graph.
@@ -133,26 +155,30 @@ def _kept_attributes(model: nn.Module) -> Generator[None]:
     The graph would stay in memory, and a copy of the model would fail. What else a call changes is the model's own:
     constants that it caches, and counters, by which it is seen to be no function.
     """
-    before = [(module, vars(module).copy()) for module in model.modules()]
+    before = [(module, _own(module)) for module in model.modules()]
     contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}
     for _, held in before:
-        for name, value in held.items():
-            if isinstance(value, (list, dict)) and name not in _TORCHS:
-                _note(value, contents)
+        for value in held.values():
+            _note(value, contents)
     try:
         yield
     finally:
         for module, held in before:
-            changed = [
-                name for name, value in vars(module).items() if held.get(name) is not value and name not in _TORCHS
-            ]
-            if any(_keeps_graph(vars(module)[name]) for name in changed):
-                for name in vars(module).keys() - held.keys() - _TORCHS:
+            now = _own(module)
+            changed = [name for name, value in now.items() if held.get(name) is not value]
+            if any(_keeps_graph(now[name]) for name in changed):
+                for name in now.keys() - held.keys():
                     del vars(module)[name]
-                vars(module).update({name: value for name, value in held.items() if name not in _TORCHS})
+                vars(module).update(held)
             vars(module).update({name: held[name] for name in changed if isinstance(held.get(name), Tensor)})
         for value, content in contents.values():
             _refill(value, content)
+
+
+def _own(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module that are not torch's."""
+    held = vars(module)
+    return {name: held[name] for name in held.keys() - _TORCHS}
 
 
 def _note(value: Any, contents: dict[int, tuple[Any, tuple[Any, ...]]]) -> None:

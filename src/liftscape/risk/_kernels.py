@@ -1,7 +1,7 @@
 """The kernels of torch that can be differentiated twice, chosen inside and restored."""
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 from typing import final
 
@@ -67,11 +67,8 @@ def twice_differentiable(model: nn.Module) -> Generator[None, None, None]:
         Nothing.
     """
     # The fused attention kernels stop at the first derivative, the encoder layer's fast path in eval mode has none.
-    with ExitStack() as stack:
-        stack.enter_context(_SLOW_PATH.needed())
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(_NO_CUDNN.needed())
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    with _SLOW_PATH.needed(), _NO_CUDNN.needed() if recurrent else nullcontext(), sdpa_kernel(SDPBackend.MATH):
         yield
 
 
