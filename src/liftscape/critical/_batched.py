@@ -99,7 +99,7 @@ def landscape_of(risk: EmpiricalRisk, probe: Float[Tensor, "K M"]) -> Landscape:
             (sequential.gradients(probe), vectorised.gradients(probe)),
             (sequential.hessians(probe), vectorised.hessians(probe)),
         ]
-    except (RuntimeError, NotImplementedError, TypeError):
+    except (RuntimeError, TypeError):
         # Modules with data-dependent branches or buffers that the call updates cannot be vectorised.
         return sequential
     slack = max(_AGREEMENT, 1e4 * torch.finfo(probe.dtype).eps)

@@ -1,6 +1,6 @@
 """The bytes that a graph saves for its backward passes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from liftscape.risk._batches import Batch
 from liftscape.risk._hessian import GradientGraph
+from liftscape.risk._nodes import new_nodes
 from liftscape.risk._point import Point
 from liftscape.risk._second_derivative import refuse_hidden
 from liftscape.risk._sparse import dense_parts
@@ -76,10 +77,10 @@ def _walked(point: Point, batch: Batch, build: Build, known: set[int]) -> tuple[
     with torch.enable_grad():
         value = point.loss_on(batch)
         graph = build(value)
-    for node in _nodes([value.grad_fn]):
+    for node in new_nodes([value.grad_fn], set()):
         _add_saved(sizes, known, node)
     forward = sum(sizes.values())
-    for node in _nodes(graph.nodes):
+    for node in new_nodes(graph.nodes, set()):
         _add_saved(sizes, known, node)
     return sum(sizes.values()), forward
 
@@ -103,15 +104,3 @@ def _add_saved(sizes: dict[int, int], known: set[int], node: Any) -> None:
 def _names_of_saved(kind: type) -> list[str]:
     """Return the attributes under which nodes of a kind show what they save: torch's own, or a user's function."""
     return [name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors"]
-
-
-def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
-    """Yield all nodes of a graph."""
-    pending, seen = list(roots), set[Any]()
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        pending += [parent for parent, _ in node.next_functions]

@@ -1,13 +1,14 @@
 """What torch means when it cannot differentiate twice: which function it is, and in which module."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from liftscape.outcomes import ModelError
+from liftscape.risk._nodes import new_nodes
 from liftscape.risk._outputs import named_tensors
 from liftscape.risk._point import Point
 
@@ -59,7 +60,7 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
     Raises:
         ModelError: naming the function and its module.
     """
-    for node in _new_nodes(value, set()):
+    for node in new_nodes([value.grad_fn], set()):
         if type(node).__name__ == "Error" or (twice and _operation(node, None) is not None):
             sentence = explain_derivative(point, RuntimeError(_ONCE))
             assert sentence is not None
@@ -79,7 +80,7 @@ def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str]
 
     def look(label: str, output: Any) -> None:
         for tensor in named_tensors(output).values():
-            for node in _new_nodes(tensor, seen):
+            for node in new_nodes([tensor.grad_fn], seen):
                 name = named(node)
                 if name is not None:
                     found.append((name, label))
@@ -116,18 +117,6 @@ def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str]
 def _label(name: str, module: nn.Module) -> str:
     """Return how a sentence names a module."""
     return f"module '{name}' ({type(module).__name__})" if name else "the model itself"
-
-
-def _new_nodes(tensor: Tensor, seen: set[Any]) -> Iterator[Any]:
-    """Yield the nodes behind a tensor that were not seen before."""
-    pending = [tensor.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        pending += [parent for parent, _ in node.next_functions]
 
 
 def _operation(node: Any, wanted: str | None) -> str | None:

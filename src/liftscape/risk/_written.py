@@ -70,14 +70,14 @@ class Written:
 
     def __exit__(self, *_: object) -> None:
         """Put back what was written into, and raise if anything was."""
-        writers = [name for name, leaf, copy in self._copies if not _equal(leaf, copy)]
-        for _name, leaf, copy in self._copies:
+        changed = [(name, leaf, copy) for name, leaf, copy in self._copies if not _equal(leaf, copy)]
+        self._copies = []
+        for _name, leaf, copy in changed:
             # Not counted as a version, since nothing that was computed from these numbers is made wrong by it.
             leaf.data.copy_(copy)
-        self._copies = []
-        if writers:
+        if changed:
             raise ModelError(
-                f"the model writes into its inputs by {writers[0]}, which would change the data; give the module "
+                f"the model writes into its inputs by {changed[0][0]}, which would change the data; give the module "
                 "inplace=False, or let forward begin with a copy."
             )
 
@@ -93,5 +93,5 @@ def _place(tensor: Any) -> int | None:
         return None
     try:
         return tensor.untyped_storage().data_ptr() or None
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         return None
