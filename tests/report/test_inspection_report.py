@@ -1,5 +1,6 @@
 """The report of an inspection: what it says is what was measured, and the same reading gives the same bytes."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,11 @@ import torch
 from torch import nn
 
 import liftscape as ls
+from liftscape.curvature import Estimate
+from liftscape.curvature._block_curvature import LayerCurvature
 from liftscape.report import layer_rows, reading_rows, write_inspection_report
+from liftscape.report._layers import draw_extremes
+from liftscape.report._style import figure_style
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,17 @@ def test_a_network_that_is_not_finite_still_gets_its_page(tmp_path: Path) -> Non
     assert "not finite" in inspection.verdict
     text = write_inspection_report(inspection, tmp_path, inspection.to_json()).read_text(encoding="utf-8")
     assert "not known" in text
+
+
+@pytest.mark.parametrize("decades", [1, 2, 3, 4, 5, 6, 8])
+def test_labels_of_the_curvature_axis_stand_apart(decades: int) -> None:
+    trace = Estimate(1.0, 0.0, (1.0, 1.0), 0.99, 1, 1, "exact")
+    spans = [(f"layer {index}", 0.7 * 10.0**-power) for index, power in enumerate(range(decades + 1))]
+    rows = [LayerCurvature(name, 9, trace, -size, 0.0, size, 0.0, "converged", 9) for name, size in spans]
+    with figure_style():
+        figure = draw_extremes(rows)
+        figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    boxes.sort(key=lambda box: box.x0)
+    assert len(boxes) >= 3
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

@@ -1,7 +1,7 @@
 """Panels of an inspection: extreme eigenvalues and traces by layer, and the gains of the next step."""
 
 from collections.abc import Sequence
-from math import floor, isfinite, log10
+from math import ceil, floor, isfinite, log10
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -124,9 +124,9 @@ def _symmetric_log(axes: Axes, sizes: Sequence[float]) -> float:
     linear = 10.0 ** floor(log10(smallest))
     axes.set_xscale("symlog", linthresh=linear, linscale=0.6)
     lowest, highest = floor(log10(linear)), floor(log10(largest))
-    step = max(1, (highest - lowest) // 3)
+    step = max(1, ceil((highest - lowest) / 2))
     # The power at which the axis turns linear stands too near to zero for a label.
-    powers = range(lowest + step, highest + 1, step)
+    powers = range(highest, lowest + step - 1, -step)
     axes.set_xticks([*(-(10.0**power) for power in powers), 0.0, *(10.0**power for power in powers)])
     axes.minorticks_off()
     return linear
