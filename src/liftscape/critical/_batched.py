@@ -14,7 +14,7 @@ from liftscape.risk import EmpiricalRisk
 __all__ = ["Landscape", "SequentialLandscape", "VmappedLandscape", "draw_starts", "landscape_of"]
 
 # Parameter vectors times Hessian columns that one vectorised pass takes at once; it bounds memory.
-_LANES = 4096
+_LANES, _NUMBERS = 4096, 2.0**24
 _AGREEMENT = 1e-9
 
 
@@ -61,11 +61,11 @@ class VmappedLandscape(Landscape):
     def values(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
         """Return R at each vector."""
         with torch.no_grad():
-            return vmap(self._value, chunk_size=_LANES)(thetas.detach())
+            return vmap(self._value, chunk_size=self._lanes(thetas))(thetas.detach())
 
     def gradients(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return ∇R at each vector."""
-        return vmap(grad(self._value), chunk_size=_LANES)(thetas.detach())
+        return vmap(grad(self._value), chunk_size=self._lanes(thetas))(thetas.detach())
 
     def hessians(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M M"]:
         """Return the symmetric part of the computed ∇²R at each vector."""
@@ -77,17 +77,24 @@ class VmappedLandscape(Landscape):
 
         return _symmetric(vmap(rows, chunk_size=max(1, _LANES // len(identity)))(thetas.detach()))
 
+    def _lanes(self, thetas: Tensor) -> int:
+        """Return how many vectors one pass takes, so that it holds a bounded number of activations."""
+        # A layer of a network with M parameters is about √M wide.
+        numbers = self.risk.batches.largest * (self.risk.batches.widest + 4 * thetas.shape[1] ** 0.5)
+        return max(1, min(_LANES, int(_NUMBERS / numbers)))
+
     def _value(self, theta: Tensor) -> Tensor:
         """Return R at one vector, differentiable."""
         return sum(self.risk.terms(self.risk.unflatten(theta)), start=theta.new_zeros(()))
 
 
-def landscape_of(risk: EmpiricalRisk, probe: Float[Tensor, "K M"]) -> Landscape:
+def landscape_of(risk: EmpiricalRisk, probe: Float[Tensor, "K M"], second: bool = True) -> Landscape:
     """Return the vectorised landscape where the module allows it and it agrees with double backward, else the other.
 
     Args:
         risk: the empirical risk.
         probe: parameter vectors (K, M); gradient and Hessian at two of them are compared.
+        second: whether Hessians will be asked for, and are compared.
 
     Returns:
         The landscape.
@@ -95,10 +102,9 @@ def landscape_of(risk: EmpiricalRisk, probe: Float[Tensor, "K M"]) -> Landscape:
     sequential, vectorised = SequentialLandscape(risk), VmappedLandscape(risk)
     probe = probe[:2]
     try:
-        pairs = [
-            (sequential.gradients(probe), vectorised.gradients(probe)),
-            (sequential.hessians(probe), vectorised.hessians(probe)),
-        ]
+        pairs = [(sequential.gradients(probe), vectorised.gradients(probe))]
+        if second:
+            pairs.append((sequential.hessians(probe), vectorised.hessians(probe)))
     except (RuntimeError, TypeError):
         # Modules with data-dependent branches or buffers that the call updates cannot be vectorised.
         return sequential

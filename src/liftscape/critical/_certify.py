@@ -1,19 +1,25 @@
 """What kind of point a network stands at, with the evidence for it."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.critical._criticality import contraction
+from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
+from liftscape.critical._kinked import descends, judge_kinked
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._large import judge_large
+from liftscape.critical._noise import gradient_rounding
 from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._output_curvature import output_curvature
 from liftscape.critical._search import CriticalSearch
+from liftscape.critical._smoothness import roughness
 from liftscape.critical._spectrum import Spectrum, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict
 from liftscape.critical._zeros import judge_zeros
@@ -24,6 +30,8 @@ from liftscape.risk import EmpiricalRisk
 __all__ = ["Certificate", "certify"]
 
 _SPECTRUM_KEPT = 500
+# A kink this close may be where the point was meant to be: then a gradient counts only if R is seen to fall against it.
+_CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -128,70 +136,71 @@ def certify(
         return _certificate(Verdict("diverging", search.reason), length, None, kink_margin(risk), evidence)
     kinks = kink_margin(risk)
     evidence |= _kink_evidence(kinks)
-    if kinks.on_kink:
-        return _certificate(_at_a_kink(risk, kinks, tolerance, evidence), length, None, kinks, evidence)
+    field = field_at(risk)
+    if kinks.on_kink or (kinks.margin <= _CLOSE and not descends(field, gradient)):
+        verdict = judge_kinked(risk, field, kinks, tolerance, max_products, evidence)
+        return _certificate(verdict, length, None, kinks, evidence)
     if risk.size > max_parameters:
-        verdict = judge_large(risk, gradient, tolerance, kinks, max_products, progress, checkpoint, evidence)
+        verdict = judge_large(risk, field, gradient, tolerance, kinks, max_products, progress, checkpoint, evidence)
         return _certificate(verdict, length, None, kinks, evidence)
     spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
     evidence |= _spectrum_evidence(spectrum)
-    verdict = _smooth_verdict(risk, spectrum, kinks, length, tolerance, known_flat, evidence)
+    if length > tolerance:
+        verdict = _with_a_gradient(risk, spectrum, gradient, tolerance, evidence)
+    else:
+        verdict = _smooth_verdict(risk, field, spectrum, kinks, tolerance, known_flat, max_products, evidence)
     spectrum = spectrum.with_known_zeros(evidence.get("explained_zeros", 0))
     return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
 
 
-def _at_a_kink(risk: EmpiricalRisk, kinks: KinkMargin, tolerance: float, evidence: dict[str, Any]) -> Verdict:
-    """Judge a point where slopes differ from side to side."""
-    sides = one_sided_descent(risk, tolerance)
-    evidence |= {
-        "stationarity": sides.stationarity,
-        "stationarity_resolution": sides.resolution,
-        "one_sided_descent": sides.descent,
-        "one_sided_rate": sides.rate,
-        "method": "gradients sampled on all sides of the kinks",
-    }
-    where = f"{kinks.on_kink} pre-activation(s) lie on a kink at '{kinks.layer}'"
-    if not sides.stationary:
-        return Verdict(
-            "not critical", f"{where} and every generalised gradient is at least {sides.stationarity:.1e} long"
-        )
-    if sides.descent:
-        return Verdict(
-            "one-sided saddle", f"{where} and R falls along a half-line with {sides.descent} {sides.rate:.2e}"
-        )
-    return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")
+def _with_a_gradient(
+    risk: EmpiricalRisk,
+    spectrum: Spectrum,
+    gradient: Float[Tensor, " M"],
+    tolerance: float,
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Judge a point whose gradient is above the tolerance."""
+    length = float(gradient.norm())
+    evidence["plateau"] = plateau_of_spectrum(
+        risk, gradient, spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
+    ).to_dict()
+    if spectrum.flatness > FLAT:
+        return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
+    rounding = gradient_rounding(risk)
+    if not bool((gradient.abs() > rounding).any()):
+        return Verdict("undecided", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}, but may be rounding")
+    return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
 
 
 def _smooth_verdict(
     risk: EmpiricalRisk,
+    field: Field,
     spectrum: Spectrum,
     kinks: KinkMargin,
-    length: float,
     tolerance: float,
     known_flat: "FlatManifold | Tensor | int | None",
+    max_products: int,
     evidence: dict[str, Any],
 ) -> Verdict:
-    """Judge a point with a gradient."""
-    if length > tolerance:
-        evidence["plateau"] = plateau_of_spectrum(
-            risk, risk.gradient(), spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
-        ).to_dict()
-        if spectrum.flatness > FLAT:
-            return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
-        return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
-    if kinks.on_curvature_kink:
-        sides = one_sided_descent(risk, tolerance)
-        evidence |= {"one_sided_descent": sides.descent, "one_sided_rate": sides.rate}
-        where = (
-            f"{kinks.on_curvature_kink} pre-activation(s) lie where the curvature jumps, at '{kinks.curvature_layer}'"
-        )
-        if sides.descent:
-            return Verdict("one-sided saddle", f"{where}, and R falls along a half-line")
-        return Verdict("undecided", f"{where}, so that the Hessian is that of one side only")
-    if kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
+    """Judge a point with a small gradient that lies on no known kink."""
+    H = risk.hessian()
+    if not kinks.on_curvature_kink and kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
         return Verdict("undecided", "the critical point next to this one may lie on the other side of a kink")
+    rough = roughness(risk, field, H, kinks, evidence)
+    if rough is not None:
+        sides = one_sided_descent(risk, tolerance, max_products=max_products, field=field)
+        evidence |= {"one_sided_descent": sides.descent, "one_sided_rate": sides.rate}
+        if sides.descent and sides.stationary:
+            return Verdict("one-sided saddle", f"{rough}, and R falls along a half-line")
+        return Verdict("undecided", f"{rough}, so that the Hessian need not be that of all sides")
+    near = contraction(risk, H, *spectrum.resolved)
+    evidence["contraction"] = near.to_dict()
+    if not near.near:
+        return Verdict("undecided", near.reason)
     evidence |= output_curvature(risk, spectrum)
-    return judge_zeros(risk, spectrum, known_flat, evidence)
+    piecewise = min(kinks.margin, kinks.curvature_margin) < inf
+    return judge_zeros(risk, field, spectrum, known_flat, piecewise, evidence)
 
 
 def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
@@ -200,6 +209,7 @@ def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
         "kink_layer": kinks.layer,
         "curvature_kink_margin": kinks.curvature_margin,
         "curvature_kink_layer": kinks.curvature_layer,
+        "operations_not_known_to_be_smooth": kinks.unlisted,
     }
 
 

@@ -7,21 +7,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.critical._field import field_at
 from liftscape.critical._reduced import ReducedRisk, reduced_risk
-from liftscape.critical._spectrum import Spectrum, spectrum_at
+from liftscape.critical._spectrum import spectrum_at
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, RandomRounding
 
 __all__ = ["HigherOrderDescent", "descent_in_null_space", "higher_order_descent"]
 
-# Directions are searched at these steps, since the lowest order rules only at small ones.
-_SCALES = (0.1, 0.02, 0.004)
-_DRAWS, _IMPROVED, _TURNS = 16, 3, 12
+# Directions are searched at these steps times the largest parameter, since the lowest order rules only at small ones.
+_SCALES = (0.5, 0.1, 0.02, 4e-3, 1e-4, 1e-6, 1e-8)
+_DRAWS, _AXES, _IMPROVED, _TURNS = 16, 48, 3, 12
+# Directions closer than this are one.
+_SAME = 0.9999
 # A descent is turned at its fifth smallest step, whose decrease is at least 64 times what counts as one.
 _REFINED, _ABOVE_NOISE = 8, 4
 # Steps at which the order is read off, a factor √2 apart, and how many ratios must show the same order.
-_LADDER = tuple(0.5 * 2 ** (-k / 2) for k in range(26))
+_LADDER = tuple(0.5 * 2 ** (-k / 2) for k in range(72))
 _RATIOS, _SPREAD, _LOWEST_ORDER = 5, 0.2, 3
+# A fall counts from thirty times what random rounding makes of R there, and from ten times what curvature could undo.
+_NOISES, _OVER_CURVATURE, _DRAWN_CURVATURES = 30.0, 10.0, 3
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,12 @@ def higher_order_descent(risk: EmpiricalRisk, *, generator: torch.Generator | No
 
     Where ∇²R ⪰ 0 on N^⊥ the sign of R − R(θ) is that of the reduced function ρ(hu) = min over v in N^⊥ of
     R(θ + hu + v), u in N, up to R(θ). Each v comes from chord steps v ← v − H⁺P∇R, so that R itself is seen to fall
-    at θ + hu + v. Directions are ± the null eigenvectors and random ones, the lowest of them improved by descent on the
-    sphere: c is a local maximum over directions, to a few per cent. A descent counts only if log(R(θ) − ρ) has the same
-    integer slope p ≥ 3 over at least six steps h in succession, from the smallest at which it stands out of rounding,
-    and ρ is nowhere above R(θ) before. None proves nothing: a descent along a curve that no line of N starts, or below
-    rounding, is not seen.
+    at θ + hu + v. Directions are ± the null eigenvectors and random ones, at steps from 10⁻⁸ to 1, the lowest of them
+    improved by descent on the sphere: c is a local maximum over directions, to a few per cent. A descent counts only if
+    log(R(θ) − ρ) has the same integer slope p ≥ 3 over at least six steps h in succession, from the smallest at which
+    it stands out of rounding, if ρ is nowhere above R(θ) before, and if it is at least ten times ½U·h² at all of them,
+    U being the error bound of uᵀ∇²R u: a small positive curvature would make θ a minimum. None proves nothing: a
+    descent along a curve that no line of N starts, or below rounding, is not seen.
 
     Source: derived; Lyapunov-Schmidt reduction as in Golubitsky, Schaeffer 1985, chapter VII.
 
@@ -75,50 +81,56 @@ def higher_order_descent(risk: EmpiricalRisk, *, generator: torch.Generator | No
         >>> higher_order_descent(EmpiricalRisk(model, lambda z, y: 1 + (z**4).sum(), data)) is None
         True
     """
-    return descent_in_null_space(risk, spectrum_at(risk, risk.gradient()), generator)
+    spectrum = spectrum_at(risk, risk.gradient())
+    if spectrum.inertia.negative or not spectrum.inertia.zero:
+        return None
+    return descent_in_null_space(risk, reduced_risk(field_at(risk), spectrum), generator)
 
 
 def descent_in_null_space(
-    risk: EmpiricalRisk, spectrum: Spectrum, generator: torch.Generator | None = None
+    risk: EmpiricalRisk, reduced: ReducedRisk, generator: torch.Generator | None = None
 ) -> HigherOrderDescent | None:
-    """Search as :func:`higher_order_descent` does, with the spectrum at hand.
+    """Search as :func:`higher_order_descent` does, with the reduced function at hand.
 
     Args:
         risk: the empirical risk.
-        spectrum: of its Hessian.
+        reduced: on the null space of its Hessian.
         generator: source of the random directions.
 
     Returns:
         The descent or None.
     """
-    if spectrum.inertia.negative or not spectrum.inertia.zero:
-        return None
-    reduced = reduced_risk(risk, spectrum)
     starts = _starts(reduced, torch.Generator().manual_seed(0) if generator is None else generator)
-    for scale in _SCALES:
-        changes = [reduced.change(scale * start) for start in starts]
-        lowest = sorted(range(len(starts)), key=changes.__getitem__)[:_IMPROVED]
-        found = [_descent_from(reduced, starts[index], scale) for index in lowest]
-        descents = [descent for descent in found if descent is not None]
-        if descents:
-            return min(descents, key=lambda descent: (descent.order, -descent.constant))
-    return None
-
-
-def _descent_from(reduced: ReducedRisk, start: Tensor, scale: float) -> HigherOrderDescent | None:
-    """Search a descent from one direction."""
-    direction = _improved(reduced, start, scale)
-    if not reduced.change(scale * direction) < -reduced.noise:
+    scales = torch.tensor(_SCALES, dtype=starts.dtype, device=starts.device) * reduced.field.reach
+    changes = reduced.changes((scales[:, None, None] * starts[None]).flatten(0, 1)).reshape(len(scales), -1)
+    lowest = changes.topk(min(_IMPROVED, len(starts)), dim=1, largest=False).indices
+    rows = starts[lowest.flatten()]
+    reached = scales.repeat_interleave(lowest.shape[1])
+    directions = _improved(reduced, rows, reached)
+    falling = reduced.changes(reached[:, None] * directions) < -reduced.noise
+    found = [_descent_along(risk, reduced, direction) for direction in _distinct(directions[falling])]
+    descents = [descent for descent in found if descent is not None]
+    if not descents:
         return None
-    found = _descent_along(reduced, direction)
-    return None if found is None else _steepest(reduced, found)
+    best = min(descents, key=lambda descent: (descent.order, -descent.constant))
+    return _steepest(risk, reduced, best)
 
 
-def _steepest(reduced: ReducedRisk, found: HigherOrderDescent) -> HigherOrderDescent:
+def _distinct(directions: Float[Tensor, "K d"]) -> list[Tensor]:
+    """Leave out directions that were found before."""
+    kept: list[Tensor] = []
+    for direction in directions:
+        if all(float(direction @ other) < _SAME for other in kept):
+            kept.append(direction)
+    return kept
+
+
+def _steepest(risk: EmpiricalRisk, reduced: ReducedRisk, found: HigherOrderDescent) -> HigherOrderDescent:
     """Turn a descent where the lowest order rules, since at larger steps others draw the direction away."""
     for _ in range(_REFINED):
-        turned = _improved(reduced, reduced.null.T @ found.direction, found.steps[_ABOVE_NOISE])
-        steeper = _descent_along(reduced, turned)
+        start, step = reduced.null.T @ found.direction, found.steps[min(_ABOVE_NOISE, len(found.steps) - 1)]
+        turned = _improved(reduced, start[None], start.new_tensor([step]))[0]
+        steeper = _descent_along(risk, reduced, turned)
         if steeper is None or steeper.order > found.order:
             break
         settled = steeper.order == found.order and steeper.constant < 1.01 * found.constant
@@ -128,42 +140,48 @@ def _steepest(reduced: ReducedRisk, found: HigherOrderDescent) -> HigherOrderDes
     return found
 
 
-def _starts(reduced: ReducedRisk, generator: torch.Generator) -> list[Tensor]:
+def _starts(reduced: ReducedRisk, generator: torch.Generator) -> Float[Tensor, "K d"]:
     """Return unit vectors of coordinates in the null space, each with its opposite."""
     d = reduced.dimension
     drawn = torch.randn(_DRAWS, d, generator=generator, dtype=torch.float64).to(reduced.null)
-    rows = torch.cat([torch.eye(d).to(reduced.null), drawn / drawn.norm(dim=1, keepdim=True)])
-    return list(torch.cat([rows, -rows]))
+    rows = torch.cat([torch.eye(d).to(reduced.null)[:_AXES], drawn / drawn.norm(dim=1, keepdim=True)])
+    return torch.cat([rows, -rows])
 
 
-def _improved(reduced: ReducedRisk, start: Tensor, scale: float) -> Tensor:
-    """Lower the reduced function over the directions of a sphere by its gradient along the sphere."""
-    best, value, angle = start, reduced.change(scale * start), 0.5
+def _improved(reduced: ReducedRisk, starts: Float[Tensor, "K d"], scales: Float[Tensor, " K"]) -> Float[Tensor, "K d"]:
+    """Lower the reduced function over the directions of spheres by its gradient along each."""
+    best, angles = starts, torch.full_like(scales, 0.5)
+    values = reduced.changes(scales[:, None] * best)
     for _ in range(_TURNS):
-        slope = reduced.slope(scale * best)
-        slope = slope - (slope @ best) * best
-        length = float(slope.norm())
+        slopes = reduced.slopes(scales[:, None] * best)
+        slopes = slopes - (slopes * best).sum(dim=1, keepdim=True) * best
+        lengths = slopes.norm(dim=1)
         # Turning further could gain no more than rounding.
-        if not length * scale > reduced.noise:
+        moving = lengths * scales > reduced.noise
+        if not bool(moving.any()):
             break
-        turned = best - angle * slope / length
-        turned = turned / turned.norm()
-        change = reduced.change(scale * turned)
-        if change < value:
-            best, value, angle = turned, change, 1.5 * angle
-        else:
-            angle = angle / 3
+        turned = best - angles[:, None] * slopes / torch.where(moving, lengths, 1.0)[:, None]
+        turned = turned / turned.norm(dim=1, keepdim=True)
+        changes = reduced.changes(scales[:, None] * turned)
+        lower = moving & (changes < values)
+        best = torch.where(lower[:, None], turned, best)
+        values, angles = torch.where(lower, changes, values), torch.where(lower, 1.5 * angles, angles / 3)
     return best
 
 
-def _descent_along(reduced: ReducedRisk, direction: Tensor) -> HigherOrderDescent | None:
+def _descent_along(
+    risk: EmpiricalRisk, reduced: ReducedRisk, direction: Float[Tensor, " d"]
+) -> HigherOrderDescent | None:
     """Read the order off the steps that stand out of rounding, from the smallest upwards."""
+    ladder = direction.new_tensor(_LADDER).flip(0) * reduced.field.reach
+    thetas, _ = reduced.corrected(ladder[:, None] * direction)
+    changes = (reduced.field.values(thetas) - reduced.value).tolist()
+    noise = (_NOISES * reduced.field.value_noise(thetas)).clamp_min(reduced.noise).tolist()
     steps, decreases = [], []
-    for step in reversed(_LADDER):
-        change = reduced.change(step * direction)
-        if change > reduced.noise or not isfinite(change):
+    for step, change, least in zip(ladder.tolist(), changes, noise, strict=True):
+        if change > least or not isfinite(change):
             break
-        if change < -reduced.noise:
+        if change < -least:
             steps.append(step)
             decreases.append(-change)
         elif steps:
@@ -174,12 +192,22 @@ def _descent_along(reduced: ReducedRisk, direction: Tensor) -> HigherOrderDescen
     if order < _LOWEST_ORDER or same < _RATIOS:
         return None
     steps, decreases = steps[: same + 1], decreases[: same + 1]
+    u = reduced.null @ direction
+    # At the smallest step the fall is nearest to what an unseen curvature could undo.
+    if decreases[0] < _OVER_CURVATURE * _curvature_bound(risk, reduced, u) * steps[0] ** 2 / 2:
+        return None
     constants = torch.tensor([fall / step**order for fall, step in zip(decreases, steps, strict=True)])
-    return HigherOrderDescent(
-        order,
-        float(constants.median()),
-        tuple(steps),
-        tuple(decreases),
-        reduced.null @ direction,
-        reduced.corrected(steps[-1] * direction),
-    )
+    lower = reduced.corrected((steps[-1] * direction)[None])[0][0]
+    return HigherOrderDescent(order, float(constants.median()), tuple(steps), tuple(decreases), u, lower)
+
+
+def _curvature_bound(risk: EmpiricalRisk, reduced: ReducedRisk, u: Float[Tensor, " M"]) -> float:
+    """Return |uᵀ∇²R u| with what rounding can do to it, which is less than the bound that holds for all eigenvalues."""
+    H = risk.hessian(risk.unflatten(reduced.theta))
+    curvature = float(u @ (H @ u))
+    moved = 0.0
+    for seed in range(_DRAWN_CURVATURES):
+        with RandomRounding(seed):
+            product = H.multiply_nudged(u[:, None])[:, 0]
+        moved = max(moved, abs(float(u @ product) - curvature))
+    return abs(curvature) + 4 * moved

@@ -1,26 +1,20 @@
 """How far the data are from the points where the network is not smooth."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-from liftscape.activations import kind_of, kinks
-from liftscape.outcomes import ActivationError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.critical._kink_calls import KinkCall, recorded_calls
+from liftscape.outcomes import Outcome
+from liftscape.risk import Batch, EmpiricalRisk, RandomRounding
 
-__all__ = ["KinkMargin", "kink_margin", "kink_orders"]
+__all__ = ["KinkMargin", "kink_margin"]
 
-# One-sided derivatives are compared this far from a kink, relative to 1 + |t|; smaller jumps count as smooth.
-_OFFSET = 1e-7
-_JUMP = 1e-6
-# A pre-activation is on a kink when rounding of the sums that make it could have put it there.
-_ON_KINK = 100.0
+# A pre-activation is on a kink when rounding could have put it there: random rounding moves it so far, times this.
+_ON_KINK, _DRAWS = 16.0, 3
 _NUDGE = 1e-4
 
 
@@ -36,6 +30,7 @@ class KinkMargin(Outcome):
         curvature_layer: where it is found.
         on_curvature_kink: number of pre-activations on such a point.
         crossing: whether a pre-activation may cross a kink of either kind on the way to the displaced parameters.
+        unlisted: operations on what depends on parameters that may have kinks of which nothing is known.
     """
 
     margin: float = inf
@@ -45,60 +40,7 @@ class KinkMargin(Outcome):
     curvature_layer: str | None = None
     on_curvature_kink: int = 0
     crossing: bool = False
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What one kinked function read: points by their order, and the values."""
-
-    name: str
-    orders: dict[float, int]
-    values: Tensor
-    smooth: Tensor | None
-
-
-def kink_orders(function: Callable[[Tensor], Tensor], points: tuple[float, ...]) -> dict[float, int]:
-    """Return, for each point, the order of the first derivative of σ that jumps there: 1 slope, 2 curvature.
-
-    A jump of σ itself counts as order 1. Points where nothing jumps by more than 1e-6 are left out.
-
-    Args:
-        function: σ, elementwise.
-        points: candidates, as :func:`liftscape.activations.kinks` names them.
-
-    Returns:
-        The orders by point.
-
-    Example:
-        >>> kink_orders(torch.relu, (0.0,)), kink_orders(torch.nn.ELU(), (0.0,)), kink_orders(torch.tanh, (0.0,))
-        ({0.0: 1}, {0.0: 2}, {})
-    """
-    orders: dict[float, int] = {}
-    for point in points:
-        step = _OFFSET * (1 + abs(point))
-        t = torch.tensor([point - step, point + step], dtype=torch.float64, requires_grad=True)
-        with torch.enable_grad():
-            value = function(t.clone())
-            slope = _derivative(value, t)
-        if _jump(value) > _JUMP + 4 * step * float(slope.detach().abs().max()) or _jump(slope) > _JUMP:
-            orders[point] = 1
-        # Only now, since Hardsigmoid, whose slopes differ, has no second derivative in torch.
-        elif _jump(_derivative(slope, t)) > _JUMP:
-            orders[point] = 2
-    return orders
-
-
-def _jump(values: Tensor) -> float:
-    """Return |right − left|."""
-    return float((values[1] - values[0]).detach().abs())
-
-
-def _derivative(value: Tensor, t: Tensor) -> Tensor:
-    """Return the elementwise derivative, zero where the value is constant."""
-    if not value.requires_grad:
-        return torch.zeros_like(t)
-    with torch.enable_grad():
-        return torch.autograd.grad(value.sum(), t, create_graph=True, allow_unused=True, materialize_grads=True)[0]
+    unlisted: tuple[str, ...] = ()
 
 
 def kink_margin(
@@ -106,9 +48,10 @@ def kink_margin(
 ) -> KinkMargin:
     """Return the smallest distance of any pre-activation on the data to a point where the function it enters is not C².
 
-    Seen are all activations of torch.nn in every spelling (module, function, Tensor method), clamps and absolute
-    values, in the model and in the loss, batch by batch. A pre-activation that stays on its kink when all parameters
-    move, such as one that is zero for every θ, does not make R non-smooth and is left out.
+    Seen are all activations of torch.nn in every spelling (module, function, Tensor method), absolute values, bounds,
+    comparisons, norms, and the larger of several, in the model and in the loss, batch by batch; what else is done with
+    numbers that depend on parameters is compared with a list of smooth operations. A pre-activation that stays on its
+    kink when all parameters move, such as one that is zero for every θ, does not make R non-smooth and is left out.
 
     Source: theory T5 (a), derived.
 
@@ -130,13 +73,30 @@ def kink_margin(
     own = risk.parameters
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     nudged = {name: tensor + _nudge(tensor, generator) for name, tensor in own.items()}
-    points = [own, nudged] if displaced is None else [own, nudged, displaced]
-    found = KinkMargin()
+    found, unlisted = KinkMargin(), set()
     for batch in risk.batches:
-        runs = [_recorded(risk, params, batch) for params in points]
+        here = recorded_calls(risk, own, batch)
+        unlisted |= here.unlisted
+        if not here.calls:
+            continue
+        runs = [here.calls, recorded_calls(risk, nudged, batch).calls, _rounded(risk, own, batch, here.calls)]
+        if displaced is not None:
+            runs.append(recorded_calls(risk, displaced, batch).calls)
         for calls in zip(*runs, strict=False):
             found = _merge(found, *calls)
-    return found
+    return replace(found, unlisted=tuple(sorted(unlisted)))
+
+
+def _rounded(risk: EmpiricalRisk, params: Mapping[str, Tensor], batch: Batch, calls: list[KinkCall]) -> list[Tensor]:
+    """Return how far rounding can move what each function read."""
+    moved = [torch.zeros_like(call.values) for call in calls]
+    for seed in range(_DRAWS):
+        with RandomRounding(seed):
+            again = recorded_calls(risk, params, batch).calls
+        for index, (call, other) in enumerate(zip(calls, again, strict=False)):
+            if call.values.shape == other.values.shape:
+                moved[index] = torch.maximum(moved[index], (other.values - call.values).abs())
+    return moved
 
 
 def _nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -145,14 +105,17 @@ def _nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return (_NUDGE * (1 + tensor.abs().mean().cpu()) * draw).to(tensor)
 
 
-def _merge(found: KinkMargin, call: _Call, nudged: _Call, displaced: _Call | None = None) -> KinkMargin:
+def _merge(
+    found: KinkMargin, call: KinkCall, nudged: KinkCall, moved: Tensor, displaced: KinkCall | None = None
+) -> KinkMargin:
     """Take one call into account."""
     if call.values.shape != nudged.values.shape or not call.values.numel():
         return found
-    rounding = _ON_KINK * torch.finfo(call.values.dtype).eps * max(1.0, float(call.values.abs().max()))
     fields = dict(vars(found))
     for point, order in call.orders.items():
         distance = (call.values - point).abs()
+        # Rounding of the difference itself is exact near the point, but the point may be the bound of a computed one.
+        rounding = _ON_KINK * moved + torch.finfo(moved.dtype).eps * abs(point)
         on = distance <= rounding
         left_out = on & ((nudged.values - point).abs() <= rounding)
         if call.smooth is not None:
@@ -165,65 +128,3 @@ def _merge(found: KinkMargin, call: _Call, nudged: _Call, displaced: _Call | Non
         if displaced is not None and displaced.values.shape == call.values.shape:
             fields["crossing"] |= bool((distance <= 10 * (displaced.values - call.values).abs()).any())
     return KinkMargin(**fields)
-
-
-def _recorded(risk: EmpiricalRisk, params: Mapping[str, Tensor], batch: Any) -> list[_Call]:
-    """Run model and loss on one batch and keep what kinked functions read."""
-    recorder = _Recorder()
-    with _named_modules(risk.model, recorder.stack), torch.no_grad(), recorder:
-        risk.batch_value(params, batch)
-    return recorder.calls
-
-
-class _Recorder(TorchFunctionMode):
-    """Keeps the arguments of kinked functions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[_Call] = []
-        self.stack: list[str] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        call = _kinked_call(func, args, kwargs, self.stack)
-        if call is not None:
-            self.calls.append(call)
-        return func(*args, **kwargs)
-
-
-def _kinked_call(func: Any, args: Any, kwargs: dict[str, Any], stack: list[str]) -> _Call | None:
-    """Describe a call of a function that has kinks; None for any other."""
-    values, rest = (args[0], args[1:]) if args else (kwargs.get("input"), ())
-    parameters = {key: entry for key, entry in kwargs.items() if key != "input"}
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        return None
-    spelt = getattr(func, "__name__", str(func))
-    name = stack[-1] if stack else "the loss"
-    if spelt == "l1_loss":
-        return _Call("the loss", {0.0: 1}, values.detach() - (rest[0] if rest else kwargs["target"]), None)
-    try:
-        kind = kind_of(func, *rest, **parameters)
-        points = kinks(func, *rest, **parameters)
-    except (ActivationError, RuntimeError):
-        return None
-    if kind.name == "prelu":
-        return _prelu(name, values, torch.as_tensor(kind.parameters["weight"])) if points else None
-    orders = kink_orders(lambda t: func(t, *rest, **parameters), points) if points else {}
-    return _Call(name, orders, values.detach().clone(), None) if orders else None
-
-
-def _prelu(name: str, values: Tensor, weight: Tensor) -> _Call:
-    """Describe a call of PReLU, whose channels with slope one are smooth."""
-    smooth = (weight.detach() == 1).reshape(1, -1, *[1] * (values.ndim - 2)) if values.ndim > 1 else weight == 1
-    return _Call(name, {0.0: 1}, values.detach().clone(), smooth.expand(values.shape))
-
-
-@contextmanager
-def _named_modules(model: nn.Module, stack: list[str]) -> Generator[None, None, None]:
-    """Keep the names of the running modules on a stack while the context lasts."""
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            label = name or type(model).__name__
-            hooks.callback(module.register_forward_pre_hook(lambda *_, label=label: stack.append(label)).remove)
-            hooks.callback(module.register_forward_hook(lambda *_: stack.__delitem__(-1)).remove)
-        yield

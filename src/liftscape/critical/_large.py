@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.critical._criticality import visible_gradient
+from liftscape.critical._field import Field
 from liftscape.critical._kinks import KinkMargin
+from liftscape.critical._smoothness import roughness
 from liftscape.critical._verdict import Verdict
 from liftscape.curvature import (
     PartialInertia,
@@ -23,10 +27,13 @@ __all__ = ["judge_large"]
 
 # As for a dense spectrum: an eigenvalue this many times its error bound away from zero is decided.
 _DECIDED = 10.0
+# As for Newton's steps over a dense spectrum, but in Krylov spaces, which leave a hundredth of a gradient.
+_CONTRACTION, _NEAR, _VISIBLE, _ROUNDINGS = 0.25, 1e-2, 1e3, 1e3
 
 
 def judge_large(
     risk: EmpiricalRisk,
+    field: Field,
     gradient: Float[Tensor, " M"],
     tolerance: float,
     kinks: KinkMargin,
@@ -39,6 +46,7 @@ def judge_large(
 
     Args:
         risk: the empirical risk.
+        field: R and ∇R around θ.
         gradient: ∇R, (M,).
         tolerance: ‖∇R‖ up to which the point counts as critical.
         kinks: the kinks around the point.
@@ -59,11 +67,12 @@ def judge_large(
         return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
     counts = partial_inertia(H, length, max_products=max_products, progress=progress)
     evidence |= {"partial_inertia": counts.to_dict(), "method": counts.method}
-    if kinks.on_curvature_kink:
-        where = f"{kinks.on_curvature_kink} pre-activation(s) at '{kinks.curvature_layer}'"
-        return Verdict(
-            "undecided", f"{where} lie where the curvature jumps, so that the Hessian is that of one side only"
-        )
+    rough = roughness(risk, field, H, kinks, evidence)
+    if rough is not None:
+        return Verdict("undecided", f"{rough}, so that the Hessian need not be that of all sides")
+    away = _not_near(risk, H, gradient, counts.tolerance)
+    if away is not None:
+        return Verdict("undecided", away)
     if counts.negative_at_least == 0:
         return _without_descent(counts)
     lowest = most_negative_eigenpair(
@@ -78,6 +87,25 @@ def judge_large(
     if value < -_DECIDED * bound:
         return Verdict("strict saddle", f"{_count(counts)}, with λ = {value:.3e} ± {bound:.0e}")
     return Verdict("undecided", f"λ = {value:.3e} is not ten times its error bound {bound:.0e} below zero")
+
+
+def _not_near(
+    risk: EmpiricalRisk, H: SymmetricOperator, gradient: Float[Tensor, " M"], resolution: float
+) -> str | None:
+    """Say why no critical point may be next to θ; None where Newton's steps in Krylov spaces contract."""
+    theta, first = risk.flatten(), newton_step(H, gradient, resolution)
+    eps = torch.finfo(theta.dtype).eps
+    moved = risk.at(risk.unflatten(theta + first))
+    second = newton_step(H, moved.gradient(), resolution)
+    lengths = float(first.norm()), float(second.norm())
+    if lengths[1] > _CONTRACTION * lengths[0] and lengths[0] > _ROUNDINGS * eps * float(theta.norm()):
+        return f"Newton's steps do not contract: they are {lengths[0]:.1e} and {lengths[1]:.1e} long"
+    if lengths[0] > _NEAR * (1 + float(theta.norm())):
+        return f"the nearest critical point is {lengths[0]:.1e} away"
+    left = visible_gradient(moved.at(moved.unflatten(theta + first + second)), H)
+    if left > _VISIBLE:
+        return f"where Newton's steps end a gradient of {left:.0e} times its rounding is left: θ may run to infinity"
+    return None
 
 
 def _after(before: int, progress: Progress | None) -> Progress | None:

@@ -6,22 +6,20 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import nnls
 from torch import Tensor
 
+from liftscape.critical._field import Field, field_at
+from liftscape.critical._sides import Budget, Sides, steepest_slopes
+from liftscape.curvature import most_negative_eigenpair
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["OneSided", "one_sided_descent"]
 
-# Gradients are taken this far from θ, relative to 1 + |θ|, so that every side of a kink is met.
-_RADIUS = 1e-8
-_DRAWS = 48
-_TURNS = 6
 _CELLS = 4
-# Steps along a slope, at most as long as makes the curvature undo a quarter of it.
-_LONGEST, _SHARES = 1e-3, (1.0, 1e-1, 1e-2)
-_CURVATURE_STEPS = (1e-2, 3e-3, 1e-3)
+# A product with the Hessian costs about as much as two gradients.
+_GRADIENTS = 2
+_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class OneSided(Outcome):
         descent: "slope" or "curvature" where R falls to first or to second order along a half-line, else None.
         rate: the negative slope or curvature along it; 0 where there is none.
         direction: (M,), of length one; None where there is none.
+        complete: whether the hull holds every gradient that could shorten its shortest vector.
     """
 
     stationarity: float
@@ -42,6 +41,7 @@ class OneSided(Outcome):
     descent: Literal["slope", "curvature"] | None
     rate: float
     direction: Float[Tensor, " M"] | None
+    complete: bool = True
 
     @property
     def stationary(self) -> bool:
@@ -50,13 +50,21 @@ class OneSided(Outcome):
 
 
 def one_sided_descent(
-    risk: EmpiricalRisk, tolerance: float = 1e-9, generator: torch.Generator | None = None
+    risk: EmpiricalRisk,
+    tolerance: float = 1e-9,
+    generator: torch.Generator | None = None,
+    *,
+    margin: float = 0.0,
+    max_products: int = 300,
+    field: Field | None = None,
 ) -> OneSided:
     """Sample the gradients around θ and look for a half-line along which R falls.
 
-    Stationarity is min ‖Σ w_i ∇R(θ + δu_i)‖ over w ≥ 0, Σ w_i = 1. A slope R′(θ; v) < 0 is sought by the iteration
-    v ← −∇R(θ + δv) from every sampled gradient, a curvature among the negative eigenvectors of the Hessians on several
-    sides; either counts only if R itself falls by the predicted amount at three steps.
+    Stationarity is min ‖Σ w_i ∇R(θ + δu_i)‖ over w ≥ 0, Σ w_i = 1; gradients are added where the shortest vector says
+    that R falls until none shortens it. ∇R(θ) itself is not among them, since what autograd returns at a kink need not
+    be a generalised gradient. A slope R′(θ; v) < 0 is sought against the shortest vector, or where that is 0 by
+    subgradient steps over unit vectors v; a curvature among the lowest eigenvectors of ∇²R on several sides. Either
+    counts only if R itself falls by a quarter of the predicted amount at the three smallest steps at which it is seen.
 
     Source: Burke, Lewis, Overton 2005 (SIAM J. Optim. 15, 751-779), gradient sampling; theory T5 (a).
 
@@ -64,6 +72,9 @@ def one_sided_descent(
         risk: the empirical risk, float64; its model is left as it was.
         tolerance: gradients shorter than this count as zero.
         generator: source of the directions u, on the CPU; seed 0 when None.
+        margin: how far the kinks are from θ, if not exactly there.
+        max_products: how many products with ∇²R may be taken, a gradient counting as half of one.
+        field: R and ∇R around θ, where they are at hand.
 
     Returns:
         The stationarity, and the descent if one was found.
@@ -74,89 +85,34 @@ def one_sided_descent(
         >>> data = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
         >>> one_sided_descent(EmpiricalRisk(model, lambda z, y: z.abs().sum(), data)).stationary
         True
-        >>> one_sided_descent(EmpiricalRisk(model, lambda z, y: -z.relu().sum(), data)).descent
+        >>> one_sided_descent(EmpiricalRisk(model, lambda z, y: -z.abs().sum(), data)).descent
         'slope'
     """
-    sides = _Sides(risk, tolerance, torch.Generator().manual_seed(0) if generator is None else generator)
-    stationarity = shortest_in_hull(sides.gradients)
-    for slope, direction in sides.slopes():
-        if sides.falls(slope, direction, "slope"):
-            return OneSided(stationarity, sides.resolution, "slope", slope, direction)
-    for curvature, direction in sides.curvatures():
-        if sides.falls(curvature, direction, "curvature"):
-            return OneSided(stationarity, sides.resolution, "curvature", curvature, direction)
-    return OneSided(stationarity, sides.resolution, None, 0.0, None)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    sides = Sides.at(risk, field_at(risk) if field is None else field, tolerance, margin, generator)
+    hull, search = (Budget(_GRADIENTS * max_products * share // 100) for share in (40, 40))
+    shortest, gradients, complete = sides.hull(hull)
+    stationarity = float(shortest.norm())
+    outcome = lambda kind, rate, v: OneSided(stationarity, sides.resolution, kind, rate, v, complete)
+    if stationarity > sides.resolution:
+        direction = -shortest / stationarity
+        falls = complete and sides.falls(-stationarity, direction, 1)
+        return outcome("slope", -stationarity, direction) if falls else outcome(None, 0.0, None)
+    for slope, direction in steepest_slopes(sides, gradients, search):
+        if sides.falls(slope, direction, 1):
+            return outcome("slope", slope, direction)
+    for curvature, direction in _curvatures(sides, max_products // (5 * _CELLS)):
+        if sides.falls(curvature, direction, 2):
+            return outcome("curvature", curvature, direction)
+    return outcome(None, 0.0, None)
 
 
-def shortest_in_hull(vectors: Float[Tensor, "count M"]) -> float:
-    """Return the norm of the shortest vector in the convex hull of the rows, by nonnegative least squares."""
-    scale = float(vectors.norm(dim=1).max())
-    if scale == 0.0:
-        return 0.0
-    rows = vectors.double().cpu() / scale
-    # The shortest vector of the hull solves min ‖Vᵀw‖² + (1ᵀw − 1)², up to its length.
-    stacked = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1).T
-    weights = torch.from_numpy(nnls(stacked.numpy(), [*[0.0] * rows.shape[1], 1.0])[0])
-    return scale * float((rows.T @ weights).norm() / weights.sum())
-
-
-class _Sides:
-    """The gradients on all sides of the kinks that meet at θ."""
-
-    def __init__(self, risk: EmpiricalRisk, tolerance: float, generator: torch.Generator) -> None:
-        self.risk, self.theta = risk, risk.flatten()
-        self.value = float(risk.value())
-        self.radius = _RADIUS * (1 + float(self.theta.abs().mean()))
-        draws = torch.randn(_DRAWS, len(self.theta), generator=generator, dtype=torch.float64).to(self.theta)
-        self.directions = draws / draws.norm(dim=1, keepdim=True)
-        self.gradients = torch.stack([risk.gradient()] + [self.gradient(u) for u in self.directions])
-        # Within one side the gradient moves by the curvature times the radius.
-        first = risk.hessian() @ self.directions[:_CELLS].T
-        self.resolution = 10 * tolerance + 10 * self.radius * max(
-            1.0, float(first.norm(dim=0).max()) * len(draws) ** 0.5
-        )
-
-    def gradient(self, direction: Tensor) -> Tensor:
-        """Return ∇R on the side to which a direction points."""
-        return self.risk.gradient(self.risk.unflatten(self.theta + self.radius * direction))
-
-    def slopes(self) -> Iterator[tuple[float, Tensor]]:
-        """Yield half-lines whose one-sided slope is negative."""
-        for start in self.gradients[1:]:
-            gradient = start
-            for _ in range(_TURNS):
-                length = float(gradient.norm())
-                if length <= self.resolution:
-                    break
-                v = -gradient / length
-                gradient = self.gradient(v)
-                slope = float(gradient @ v)
-                if slope < -self.resolution:
-                    yield slope, v
-                    break
-
-    def curvatures(self) -> Iterator[tuple[float, Tensor]]:
-        """Yield both senses of the steepest negative curvature on several sides."""
-        for u in self.directions[:_CELLS]:
-            dense = self.risk.hessian(self.risk.unflatten(self.theta + self.radius * u)).to_dense()
-            values, vectors = torch.linalg.eigh((dense + dense.T) / 2)
-            for index in torch.nonzero(values < -1e-3 * values.abs().max()).flatten()[:8].tolist():
-                yield float(values[index]), vectors[:, index]
-                yield float(values[index]), -vectors[:, index]
-
-    def falls(self, rate: float, direction: Tensor, kind: str) -> bool:
-        """Tell whether R falls along the half-line by at least a quarter of the prediction at every step."""
-        steps = self._slope_steps(rate, direction) if kind == "slope" else _CURVATURE_STEPS
-        for step in steps:
-            predicted = rate * step if kind == "slope" else rate * step**2 / 2
-            change = float(self.risk.value(self.risk.unflatten(self.theta + step * direction))) - self.value
-            if not change < predicted / 4 or -predicted / 4 < 1e3 * torch.finfo(self.theta.dtype).eps * abs(self.value):
-                return False
-        return True
-
-    def _slope_steps(self, rate: float, direction: Tensor) -> tuple[float, ...]:
-        """Return steps along which the slope outweighs the curvature on that side."""
-        there = self.risk.hessian(self.risk.unflatten(self.theta + self.radius * direction))
-        curvature = abs(float(direction @ (there @ direction)))
-        longest = min(_LONGEST, -rate / (2 * curvature)) if curvature > 0 else _LONGEST
-        return tuple(share * longest for share in _SHARES)
+def _curvatures(sides: Sides, max_products: int) -> Iterator[tuple[float, Float[Tensor, " M"]]]:
+    """Yield both senses of the steepest negative curvature on several sides."""
+    for u in sides.draw(_CELLS) if max_products else ():
+        H = sides.risk.hessian(sides.risk.unflatten(sides.field.theta + sides.radius * u))
+        found = most_negative_eigenpair(H, tolerance=_TOLERANCE, max_products=max_products)
+        if not len(found.values) or not float(found.values[0]) < 0:
+            continue
+        for sense in (1, -1):
+            yield float(found.values[0]), sense * found.vectors[:, 0]

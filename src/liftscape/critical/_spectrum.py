@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.critical._flatness import flatness_of_spectrum
+from liftscape.critical._noise import hessian_rounding
 from liftscape.critical._symmetry import symmetry_tangents
 from liftscape.curvature import FlatManifold, Inertia, inertia_of_spectrum
 from liftscape.outcomes import LiftscapeError
@@ -42,6 +43,12 @@ class Spectrum:
     newton: Float[Tensor, " M"]
     inertia: Inertia
 
+    @property
+    def resolved(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "M k"]]:
+        """The eigenvalues that are none of the zeros, with their vectors."""
+        counted = self.eigenvalues.abs() > self.uncertainty
+        return self.eigenvalues[counted], self.vectors[:, counted]
+
     def with_known_zeros(self, explained: int) -> "Spectrum":
         """Leave the inertia undecided where a zero that is not explained may be a small eigenvalue that is none."""
         # At the critical point zeros are zero to rounding; next to it, moved zeros look like small eigenvalues.
@@ -68,16 +75,18 @@ class Explained:
 
 
 def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool = True) -> Spectrum:
-    """Return the eigenvalues of ∇²R with the uncertainty 10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + max(10·‖g‖, 2·‖H(θ + p) − H(θ)‖).
+    """Return the eigenvalues of ∇²R with their uncertainty.
 
-    p is Newton's step, so the last term measures how far the eigenvalues move on the way to the critical point; it is
-    left out where the point is not near a critical one.
+    It is 10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + ρ + max(10·‖g‖, 2·‖H(θ + p) − H(θ)‖): ρ is what random rounding makes of H, which
+    sees cancellation inside R; p is Newton's step, so the last term measures how far the eigenvalues move on the way to
+    the critical point, and is left out where the point is not near a critical one.
     """
     dense, asymmetry = _symmetric(risk, risk.flatten())
     eigenvalues, vectors = torch.linalg.eigh(dense)
     norm = float(eigenvalues.abs().max())
     length = float(gradient.norm())
     rounding = _ROUNDING * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm + 2 * asymmetry
+    rounding += hessian_rounding(risk.hessian())
     components = vectors.T @ gradient
     seen = eigenvalues.abs() > rounding + _PARAMETRISATION_CURVATURE * length
     newton = -(vectors[:, seen] @ (components[seen] / eigenvalues[seen]))

@@ -1,23 +1,28 @@
 """Zeros of the Hessian that every network of an architecture has: tangents of its symmetries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import exp
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.critical._field import Field, field_at
+from liftscape.critical._symmetry_draws import Draw, Product, drawn, input_variances, vanishes
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import stream_features
 
 __all__ = ["Symmetries", "symmetry_tangents"]
 
-# ∇R(θ)·v(θ) is a sum of products whose rounding stays below this many eps·‖∇R‖‖v‖.
-_ROUNDING = 1e4
-_DRAWS = 3
+# R is compared with itself along the flow that starts at θ, at these times.
+_TIMES = (1.0, 1e-1, 1e-2, 1e-4, 1e-6)
+_ROUNDINGS = 10.0
 
-_Tangent = tuple[str, dict[str, Tensor]]
+_Flow = Callable[[float], dict[str, Tensor]]
+# A name, the tangent at θ by parameter, and the parameters that its flow has moved after a time; None where it is a
+# straight line.
+_Tangent = tuple[str, dict[str, Tensor], _Flow | None]
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,6 @@ class Symmetries(Outcome):
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """Parameters θ′, ∇R(θ′), and the variances that each training BatchNorm finds there."""
-
-    params: Mapping[str, Tensor]
-    gradient: Mapping[str, Tensor]
-    norm: float
-    variances: Mapping[str, Tensor]
-
-
 def symmetry_tangents(risk: EmpiricalRisk, generator: torch.Generator | None = None) -> Symmetries:
     """Return the tangents at θ of the known symmetries that R really has.
 
@@ -50,8 +45,9 @@ def symmetry_tangents(risk: EmpiricalRisk, generator: torch.Generator | None = N
     of h + 1); (w_i, b_i) += ε(w_j, b_j) against the columns of another Linear, which is the rescaling of positively
     homogeneous neurons for i = j (one a neuron) and all of GL(k) where no activation lies between; before BatchNorm in
     training mode the shift of b_j and the scale of w_j with the γ_j that makes up for eps (two a channel); and
-    parameters without effect. A field v is kept iff ∇R(θ′)·v(θ′) = 0 at freshly drawn θ′ far from θ, so that
-    R is constant along its flow; then ∇²R(θ) v(θ) = 0 wherever θ is critical.
+    parameters without effect. A field v is kept iff ∇R(θ′)·v(θ′) = 0 to rounding, entry by entry, at θ′ drawn far from
+    θ and at distances from 1 to 10⁻¹² of it, and R stays the same along the flow that starts at θ; then
+    ∇²R(θ) v(θ) = 0 wherever θ is critical.
 
     Source: Kunin et al. 2021 (arXiv 2012.04728), section 3: translation, scale and rescale symmetry; theory T4.
 
@@ -70,10 +66,10 @@ def symmetry_tangents(risk: EmpiricalRisk, generator: torch.Generator | None = N
         (['common shift of 2', 'rescaling between 0 and 2'], torch.Size([17, 7]))
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    here = risk.parameters
-    draws = [_draw(risk, _redrawn(here, generator)) for _ in range(_DRAWS)]
+    here, field = risk.parameters, field_at(risk)
+    draws = drawn(risk, field, generator)
     found: list[_Tangent] = []
-    if all(0.0 < draw.norm < float("inf") for draw in draws):
+    if draws:
         maps = _linear_maps(risk.model, here)
         for name, keys in maps.items():
             found += _shifts(name, keys, here, draws)
@@ -81,44 +77,55 @@ def symmetry_tangents(risk: EmpiricalRisk, generator: torch.Generator | None = N
                 found += _rescalings((name, other), keys, other_keys, here, draws)
             found += _normalised(risk, name, keys, draws)
         found += _without_effect(here, draws)
-    columns = [_flat(parts, here) for _, parts in found]
-    names = [name for (name, _), column in zip(found, columns, strict=True) if float(column.norm()) > 0]
+    found = _kept_along_flows(field, found, here)
+    columns = [_flat(parts, here) for _, parts, _ in found]
+    names = [name for (name, _, _), column in zip(found, columns, strict=True) if float(column.norm()) > 0]
     columns = [column / column.norm() for column in columns if float(column.norm()) > 0]
     stacked = torch.stack(columns, dim=1) if columns else risk.flatten().new_zeros(risk.size, 0)
     return Symmetries(stacked, tuple(names))
 
 
-def _redrawn(params: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw parameters anew, at the scale of an initialisation."""
-    return {
-        name: (
-            torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-            / (tensor[0].numel() ** 0.5 if tensor.ndim > 1 else 2.0)
-        ).to(tensor)
-        for name, tensor in params.items()
-    }
-
-
-def _draw(risk: EmpiricalRisk, params: dict[str, Tensor]) -> _Draw:
-    """Evaluate what the candidates are tested with."""
-    gradient = risk.gradient(params)
-    return _Draw(params, risk.unflatten(gradient), float(gradient.norm()), _variances(risk, params))
-
-
-def _variances(risk: EmpiricalRisk, params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the biased variances of what each BatchNorm in training mode reads."""
-    norms = [
-        name for name, module in risk.model.named_modules() if isinstance(module, nn.BatchNorm1d) and module.training
+def _kept_along_flows(field: Field, found: list[_Tangent], here: Mapping[str, Tensor]) -> list[_Tangent]:
+    """Leave out fields along whose flow from θ R changes: there large terms that cancel elsewhere may vanish."""
+    if not found:
+        return found
+    times = [sign * time for time in _TIMES for sign in (1, -1)]
+    flat = [
+        _flat({**here, **({} if flow is None else flow(time))}, here)
+        + (0.0 if flow is not None else time * _flat(parts, here))
+        for _, parts, flow in found
+        for time in times
     ]
-    variances: dict[str, Tensor] = {}
-    if norms:
-        stream_features(
-            risk.at(params).model,
-            norms,
-            risk.batches,
-            lambda name, rows: variances.update({name: rows.var(dim=0, unbiased=False)}),
-        )
-    return variances
+    thetas = torch.stack([field.theta, *flat])
+    values, noise = field.values(thetas), field.value_noise(thetas)
+    same = ((values - values[0]).abs() <= _ROUNDINGS * (noise + noise[0]))[1:].reshape(len(found), -1).all(dim=1)
+    return [tangent for tangent, keeps in zip(found, same.tolist(), strict=True) if keeps]
+
+
+def _rescaled(here: Mapping[str, Tensor], first: tuple[str, str | None], last: str, neuron: int) -> _Flow:
+    """Return the flow that scales a neuron's in-weights by eᵗ and its out-weights by e⁻ᵗ."""
+
+    def flow(time: float) -> dict[str, Tensor]:
+        moved = {key: here[key].clone() for key in (*first, last) if key is not None}
+        for key in first:
+            if key is not None:
+                moved[key][neuron] *= exp(time)
+        moved[last][:, neuron] *= exp(-time)
+        return moved
+
+    return flow
+
+
+def _scaled(here: Mapping[str, Tensor], weight: str, gamma: str, neuron: int, variance: float, eps: float) -> _Flow:
+    """Return the flow that scales a neuron before a BatchNorm by eᵗ, with the γ that makes up for eps."""
+
+    def flow(time: float) -> dict[str, Tensor]:
+        moved = {key: here[key].clone() for key in (weight, gamma)}
+        moved[weight][neuron] *= exp(time)
+        moved[gamma][neuron] *= ((exp(2 * time) * variance + eps) / (variance + eps)) ** 0.5 * exp(-time)
+        return moved
+
+    return flow
 
 
 def _linear_maps(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, tuple[str, str | None]]:
@@ -133,24 +140,20 @@ def _linear_maps(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, tu
     return maps
 
 
-def _vanishes(values: list[Tensor], lengths: list[Tensor], draws: list[_Draw]) -> Bool[Tensor, "..."]:
-    """Tell which products ∇R(θ′)·v(θ′) are zero to rounding at all draws."""
-    eps = _ROUNDING * torch.finfo(values[0].dtype).eps
-    zero = [value.abs() <= eps * draw.norm * length for value, length, draw in zip(values, lengths, draws, strict=True)]
-    return torch.stack(zero).all(dim=0)
-
-
-def _shifts(name: str, keys: tuple[str, str | None], here: Mapping[str, Tensor], draws: list[_Draw]) -> list[_Tangent]:
+def _shifts(name: str, keys: tuple[str, str | None], here: Mapping[str, Tensor], draws: list[Draw]) -> list[_Tangent]:
     """Return the common shifts W += 1uᵀ, b += s1 that R does not see."""
     found: list[_Tangent] = []
     for key in keys:
         if key is not None and here[key].shape[0] > 1:
-            sums = [draw.gradient[key].sum(dim=0) for draw in draws]
-            keep = _vanishes(sums, [torch.ones_like(total) for total in sums], draws)
-            for index in torch.nonzero(keep):
+            sums = [
+                Product(g.sum(dim=0), g.abs().sum(dim=0), draw.noise[key].sum(dim=0))
+                for draw in draws
+                for g in (draw.gradient[key],)
+            ]
+            for index in torch.nonzero(vanishes(sums)):
                 shift = torch.zeros_like(here[key])
                 shift[:, *index.tolist()] = 1.0
-                found.append((f"common shift of {name}", {key: shift}))
+                found.append((f"common shift of {name}", {key: shift}, None))
     return found
 
 
@@ -159,24 +162,33 @@ def _rescalings(
     first: tuple[str, str | None],
     last: tuple[str, str | None],
     here: Mapping[str, Tensor],
-    draws: list[_Draw],
+    draws: list[Draw],
 ) -> Iterator[_Tangent]:
     """Yield the tangents (E_ij A, −B E_ij) of (GA, BG⁻¹) that R does not see, A with its bias as a column."""
     A, B = _rows(first, here), here[last[0]]
     if set(first) & {last[0]} or B.shape[1] != A.shape[0]:
         return
-    values, lengths = [], []
+    products = []
     for draw in draws:
         rows, weight = _rows(first, draw.params), draw.params[last[0]]
-        values.append(_rows(first, draw.gradient) @ rows.T - weight.T @ draw.gradient[last[0]])
-        lengths.append((rows.norm(dim=1)[None, :] ** 2 + weight.norm(dim=0)[:, None] ** 2).sqrt())
-    for i, j in torch.nonzero(_vanishes(values, lengths, draws)).tolist():
+        ahead, back = _rows(first, draw.gradient), draw.gradient[last[0]]
+        moved = (_rows(first, draw.noise), draw.noise[last[0]])
+        products.append(
+            Product(
+                ahead @ rows.T - weight.T @ back,
+                ahead.abs() @ rows.abs().T + weight.abs().T @ back.abs(),
+                moved[0] @ rows.abs().T + weight.abs().T @ moved[1],
+            )
+        )
+    for i, j in torch.nonzero(vanishes(products)).tolist():
         parts = {key: torch.zeros_like(here[key]) for key in (*first, last[0]) if key is not None}
         for key in first:
             if key is not None:
                 parts[key][i] = here[key][j]
         parts[last[0]][:, j] = -B[:, i]
-        yield f"rescaling between {pair[0]} and {pair[1]}", parts
+        # For i ≠ j the group acts by a shear, whose flow is the straight line.
+        flow = _rescaled(here, first, last[0], i) if i == j else None
+        yield f"rescaling between {pair[0]} and {pair[1]}", parts, flow
 
 
 def _rows(keys: tuple[str, str | None], values: Mapping[str, Tensor]) -> Float[Tensor, "out features"]:
@@ -185,28 +197,37 @@ def _rows(keys: tuple[str, str | None], values: Mapping[str, Tensor]) -> Float[T
     return values[weight] if bias is None else torch.cat([values[weight], values[bias][:, None]], dim=1)
 
 
-def _normalised(risk: EmpiricalRisk, name: str, keys: tuple[str, str | None], draws: list[_Draw]) -> Iterator[_Tangent]:
+def _normalised(risk: EmpiricalRisk, name: str, keys: tuple[str, str | None], draws: list[Draw]) -> Iterator[_Tangent]:
     """Yield the shifts and scales of a map that a BatchNorm in training mode takes away."""
     here, (weight, bias) = risk.parameters, keys
-    for norm, variance in _variances(risk, here).items():
+    for norm, variance in input_variances(risk, here).items():
         module, gamma = risk.model.get_submodule(norm), f"{norm}.weight"
         width = here[weight].shape[0]
         if not isinstance(module, nn.BatchNorm1d) or len(variance) != width:
             continue
         if bias is not None:
-            slopes = [draw.gradient[bias] for draw in draws]
-            for index in torch.nonzero(_vanishes(slopes, [torch.ones_like(s) for s in slopes], draws)).flatten():
-                yield f"shift of {name} before {norm}", {bias: _unit(here[bias], index)}
+            # A BatchNorm takes the mean off entry by entry: the slope is a sum over samples that cancels to rounding.
+            slopes = [
+                Product(draw.gradient[bias], torch.zeros_like(draw.gradient[bias]), draw.noise[bias]) for draw in draws
+            ]
+            for index in torch.nonzero(vanishes(slopes)).flatten():
+                yield f"shift of {name} before {norm}", {bias: _unit(here[bias], index)}, None
         if gamma in here:
-            values, lengths = [], []
-            for draw in draws:
-                change = draw.params[gamma] * _response(draw.variances[norm], module.eps)
-                values.append((draw.gradient[weight] * draw.params[weight]).sum(dim=1) + draw.gradient[gamma] * change)
-                lengths.append((draw.params[weight].norm(dim=1) ** 2 + change**2).sqrt())
-            for index in torch.nonzero(_vanishes(values, lengths, draws)).flatten():
+            products = [_scale_product(draw, weight, gamma, norm, module.eps) for draw in draws]
+            for index in torch.nonzero(vanishes(products)).flatten():
                 scaled = torch.zeros_like(here[weight]).index_copy(0, index[None], here[weight][index][None])
                 change = _unit(here[gamma], index) * here[gamma] * _response(variance, module.eps)
-                yield f"scale of {name} before {norm}", {weight: scaled, gamma: change}
+                flow = _scaled(here, weight, gamma, int(index), float(variance[index]), module.eps)
+                yield f"scale of {name} before {norm}", {weight: scaled, gamma: change}, flow
+
+
+def _scale_product(draw: Draw, weight: str, gamma: str, norm: str, eps: float) -> Product:
+    """Return the slope of R along s ↦ (s·w_j, γ_j(s)) for every neuron j."""
+    change = draw.params[gamma] * _response(draw.variances[norm], eps)
+    terms = draw.gradient[weight] * draw.params[weight]
+    other = draw.gradient[gamma] * change
+    moved = (draw.noise[weight] * draw.params[weight].abs()).sum(dim=1) + draw.noise[gamma] * change.abs()
+    return Product(terms.sum(dim=1) + other, terms.abs().sum(dim=1) + other.abs(), moved)
 
 
 def _response(variance: Float[Tensor, " n"], eps: float) -> Float[Tensor, " n"]:
@@ -219,12 +240,12 @@ def _unit(like: Float[Tensor, " n"], index: Tensor) -> Float[Tensor, " n"]:
     return torch.zeros_like(like).index_fill(0, index.reshape(1), 1.0)
 
 
-def _without_effect(here: Mapping[str, Tensor], draws: list[_Draw]) -> Iterator[_Tangent]:
+def _without_effect(here: Mapping[str, Tensor], draws: list[Draw]) -> Iterator[_Tangent]:
     """Yield the directions of parameters whose gradient is exactly zero everywhere."""
     for name, tensor in here.items():
         unused = torch.stack([draw.gradient[name] == 0 for draw in draws]).all(dim=0).reshape(-1)
         for index in torch.nonzero(unused).flatten():
-            yield f"{name} without effect", {name: _unit(tensor.reshape(-1), index).reshape(tensor.shape)}
+            yield f"{name} without effect", {name: _unit(tensor.reshape(-1), index).reshape(tensor.shape)}, None
 
 
 def _flat(parts: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Float[Tensor, " M"]:

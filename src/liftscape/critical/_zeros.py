@@ -4,7 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
+from liftscape.critical._field import Field
 from liftscape.critical._higher_order import descent_in_null_space
+from liftscape.critical._null_profile import null_profile
+from liftscape.critical._reduced import ReducedRisk, reduced_risk
 from liftscape.critical._spectrum import Spectrum, explain_zeros
 from liftscape.critical._verdict import Verdict, verdict_of_inertia
 from liftscape.curvature import FlatManifold
@@ -12,22 +15,26 @@ from liftscape.risk import EmpiricalRisk
 
 __all__ = ["judge_zeros"]
 
-# The search along null directions takes a thousand gradients, and more with every null direction.
+# The search along null directions takes some thousand gradients; beyond, only where something is seen along them.
 _SEARCHED = 500
 
 
 def judge_zeros(
     risk: EmpiricalRisk,
+    field: Field,
     spectrum: Spectrum,
     known_flat: "FlatManifold | Tensor | int | None",
+    piecewise: bool,
     evidence: dict[str, Any],
 ) -> Verdict:
-    """Judge a smooth critical point; a descent of higher order is sought where zeros remain that nothing explains.
+    """Judge a smooth critical point; R is followed along its null directions, also along those said to be flat.
 
     Args:
         risk: the empirical risk.
+        field: R and ∇R around the point.
         spectrum: of its Hessian.
         known_flat: as in :func:`certify`.
+        piecewise: whether the network has kinks.
         evidence: what is found is added to it.
 
     Returns:
@@ -42,15 +49,51 @@ def judge_zeros(
     }
     verdict = verdict_of_inertia(spectrum.with_known_zeros(explained.dimension), explained.dimension)
     inertia = spectrum.inertia
-    if inertia.negative or inertia.zero <= explained.dimension or risk.size > _SEARCHED:
+    if not inertia.zero:
         return verdict
-    found = descent_in_null_space(risk, spectrum)
+    reduced = reduced_risk(field, spectrum)
+    profile = null_profile(reduced, piecewise)
+    evidence |= {"null_profile": profile.to_dict()}
+    counts = f"(n₋, n₀, n₊) = {inertia.triple}"
+    if profile.shapes["sloped"]:
+        return Verdict(
+            "undecided", f"{counts}, but ∇R does not vanish towards θ along null directions: θ may run to infinity"
+        )
+    smooth = not inertia.negative and not profile.shapes["curved"]
+    if smooth and (risk.size <= _SEARCHED or profile.shapes["higher order"]):
+        descent = _descent(risk, reduced, spectrum, evidence)
+        if descent is not None:
+            return descent
+    if not profile.only("flat", "higher order", "curved") and inertia.zero > explained.dimension:
+        return Verdict(
+            "undecided",
+            f"{counts}, but along null directions that nothing explains R changes far from θ alone, or could "
+            "not be followed: θ may run to infinity",
+        )
+    if inertia.negative:
+        return verdict
+    if profile.shapes["curved"]:
+        curvature = f"a curvature of {profile.curvature:.1e} along a null direction"
+        return Verdict("undecided", f"{curvature} lies below the error bound {spectrum.uncertainty:.0e} of eigenvalues")
+    if verdict.kind == "degenerate local minimum" and not profile.only("flat", "far"):
+        what = (
+            f"it changes to order {profile.order}, without a descent that was found"
+            if profile.order
+            else ("it could not be followed")
+        )
+        return Verdict("minimum candidate", f"{counts}, with {explained.dimension} zeros said to be flat, but {what}")
+    return verdict
+
+
+def _descent(risk: EmpiricalRisk, reduced: ReducedRisk, spectrum: Spectrum, evidence: dict[str, Any]) -> Verdict | None:
+    """Search a descent of higher order along the null directions."""
+    found = descent_in_null_space(risk, reduced)
     evidence |= {
-        "null_directions_searched": inertia.zero,
+        "null_directions_searched": spectrum.inertia.zero,
         "higher_order_descent": None if found is None else found.order,
     }
     if found is None:
-        return verdict
+        return None
     evidence |= {
         "higher_order_constant": found.constant,
         "higher_order_steps": found.steps,
@@ -58,4 +101,4 @@ def judge_zeros(
     }
     seen = f"seen at {len(found.steps)} steps h from {found.steps[0]:.1e} to {found.steps[-1]:.1e}"
     fall = f"R falls along a curve by {found.constant:.2e}·h^{found.order}"
-    return Verdict("saddle", f"(n₋, n₀, n₊) = {inertia.triple}, and {fall}, {seen}")
+    return Verdict("saddle", f"(n₋, n₀, n₊) = {spectrum.inertia.triple}, and {fall}, {seen}")

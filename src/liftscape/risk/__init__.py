@@ -13,6 +13,7 @@ from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, out
 from liftscape.risk._parameters import require_module, trainable_parameters
 from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._risk import EmpiricalRisk
+from liftscape.risk._rounding import RandomRounding
 
 __all__ = [
     "MODEL_ERRORS",
@@ -25,6 +26,7 @@ __all__ = [
     "Hessian",
     "Plan",
     "Point",
+    "RandomRounding",
     "SymmetricOperator",
     "arguments_of",
     "as_batches",

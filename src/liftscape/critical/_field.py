@@ -1,0 +1,80 @@
+"""R and ∇R along rays: many points at once, with what rounding does to them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.critical._batched import Landscape, landscape_of
+from liftscape.risk import EmpiricalRisk, RandomRounding
+
+__all__ = ["Field", "field_at"]
+
+_DRAWS, _SAFETY = 3, 4.0
+
+
+@dataclass(frozen=True)
+class Field:
+    """R and ∇R close to θ.
+
+    Attributes:
+        landscape: how they are evaluated.
+        theta: θ, (M,).
+    """
+
+    landscape: Landscape
+    theta: Float[Tensor, " M"]
+
+    @property
+    def reach(self) -> float:
+        """The longest step along a ray, 1 or the largest parameter."""
+        return max(1.0, float(self.theta.abs().max())) if len(self.theta) else 1.0
+
+    def ladder(self, rungs: int) -> Float[Tensor, " L"]:
+        """Return steps a factor four apart, ascending to the longest one."""
+        exponents = torch.arange(1 - rungs, 1, dtype=self.theta.dtype, device=self.theta.device)
+        return self.reach * 4.0**exponents
+
+    def values(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
+        """Return R at each point."""
+        return self.landscape.values(thetas)
+
+    def gradients(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+        """Return ∇R at each point."""
+        return self.landscape.gradients(thetas)
+
+    def gradient_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+        """Return what rounding can do to each component of the gradients."""
+        return _spread(self.gradients, thetas)
+
+    def value_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
+        """Return what rounding can do to the values."""
+        return _spread(self.values, thetas)
+
+
+def field_at(risk: EmpiricalRisk) -> Field:
+    """Return R and ∇R close to the risk's point.
+
+    Args:
+        risk: the empirical risk.
+
+    Returns:
+        The field, vectorised where the module allows it.
+    """
+    theta = risk.flatten()
+    draws = torch.Generator().manual_seed(0)
+    move = torch.randn(theta.shape, generator=draws, dtype=torch.float64).to(theta)
+    probe = torch.stack([theta, theta + 0.1 * move])
+    return Field(landscape_of(risk, probe, second=False), theta)
+
+
+def _spread(evaluate, thetas: Tensor) -> Tensor:
+    """Return four times the largest difference that random rounding made, at least eps."""
+    exact = evaluate(thetas)
+    largest = torch.finfo(exact.dtype).eps * exact.abs()
+    for seed in range(_DRAWS):
+        with RandomRounding(seed):
+            moved = evaluate(thetas)
+        largest = torch.maximum(largest, (moved - exact).abs())
+    return _SAFETY * largest

@@ -1,0 +1,86 @@
+"""Judging a point where slopes of the risk differ from side to side."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from liftscape.critical._field import Field
+from liftscape.critical._kinks import KinkMargin
+from liftscape.critical._one_sided import one_sided_descent
+from liftscape.critical._verdict import Verdict
+from liftscape.risk import EmpiricalRisk
+
+__all__ = ["descends", "judge_kinked"]
+
+_RUNGS, _NOISES = 24, 30.0
+
+
+def descends(field: Field, gradient: Float[Tensor, " M"]) -> bool:
+    """Tell whether R is seen to fall against the gradient by a quarter of what it promises.
+
+    Args:
+        field: R and ∇R around θ.
+        gradient: what is taken for ∇R(θ), (M,).
+
+    Returns:
+        Whether a step was found at which it does.
+    """
+    length = gradient.norm()
+    if not float(length) > 0:
+        return False
+    steps = field.ladder(_RUNGS)
+    thetas = torch.cat([field.theta[None], field.theta - steps[:, None] * gradient / length])
+    values, noise = field.values(thetas), field.value_noise(thetas)
+    promised = steps * length / 4
+    fallen = (values[1:] - values[0] < -promised) & (promised > _NOISES * (noise[1:] + noise[0]))
+    return bool(fallen.any())
+
+
+def judge_kinked(
+    risk: EmpiricalRisk,
+    field: Field,
+    kinks: KinkMargin,
+    tolerance: float,
+    max_products: int,
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Judge a point where slopes differ from side to side.
+
+    Args:
+        risk: the empirical risk.
+        field: R and ∇R around θ.
+        kinks: those at θ or next to it.
+        tolerance: gradients shorter than this count as zero.
+        max_products: how many products may be taken.
+        evidence: what is found is added to it.
+
+    Returns:
+        "not critical", "one-sided saddle", "non-smooth stationary" or "undecided".
+    """
+    margin = 0.0 if kinks.on_kink else kinks.margin
+    sides = one_sided_descent(risk, tolerance, margin=margin, max_products=max_products, field=field)
+    evidence |= {
+        "stationarity": sides.stationarity,
+        "stationarity_resolution": sides.resolution,
+        "one_sided_descent": sides.descent,
+        "one_sided_rate": sides.rate,
+        "method": "gradients sampled on all sides of the kinks",
+    }
+    count = (
+        f"{kinks.on_kink} pre-activation(s) lie on a kink" if kinks.on_kink else "a pre-activation lies beside a kink"
+    )
+    where = f"{count} at '{kinks.layer}'"
+    if not sides.stationary:
+        if sides.descent:
+            return Verdict(
+                "not critical",
+                f"{where}, every generalised gradient is at least {sides.stationarity:.1e} long, and R falls",
+            )
+        return Verdict("undecided", f"{where}; whether 0 is a generalised gradient there was not settled")
+    if sides.descent:
+        return Verdict(
+            "one-sided saddle", f"{where} and R falls along a half-line with {sides.descent} {sides.rate:.2e}"
+        )
+    return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")

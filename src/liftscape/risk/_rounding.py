@@ -1,0 +1,62 @@
+"""What rounding does to a computation, measured by moving the result of every operation by a rounding error."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+__all__ = ["RandomRounding"]
+
+# Results that are small whole numbers are exact: counts, masks, one-hot rows and what is read as an index.
+_WHOLE = 2.0**20
+
+
+@final
+class RandomRounding(TorchDispatchMode):
+    """While the context lasts, every floating-point result t of torch becomes t(1 + ξ·eps), ξ uniform in (−1, 1).
+
+    Two computations of the same number then differ by about what rounding does to it, cancellation inside included,
+    which neither the size of the result nor a move of the inputs tells. Forward and backward passes are both seen, at
+    the level of the kernels; sums inside one kernel are exact up to their last rounding.
+
+    Source: Parker 1997 (UCLA CSD-970002), Monte Carlo arithmetic.
+
+    Args:
+        seed: of ξ; the same seed gives the same results.
+
+    Example:
+        >>> x = torch.tensor([1e8, 1.0, -1e8], dtype=torch.float64) / 3
+        >>> with RandomRounding(0):
+        ...     rounded = (x[0] + x[1]) + x[2]
+        >>> 1e-10 < float((rounded - 1 / 3).abs()) < 1e-7
+        True
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._draws = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # Views and results written into an operand are other names of numbers that were moved already.
+        if any(entry.alias_info is not None for entry in func._schema.returns):
+            return result
+        return tree_map_only(Tensor, self._moved, result)
+
+    def _moved(self, result: Tensor) -> Tensor:
+        """Return a floating-point tensor with its entries moved, small whole numbers excepted."""
+        if (
+            not result.is_floating_point()
+            or result.layout != torch.strided
+            or result.is_meta
+            or result._is_zerotensor()
+        ):
+            return result
+        wide = torch.float32 if result.device.type == "mps" else torch.float64
+        draws = (2 * torch.rand(result.shape, generator=self._draws, dtype=torch.float64) - 1).to(result.device, wide)
+        # In double precision, since 1 + ξ·eps itself would be rounded to 1 or 1 ± eps.
+        moved = torch.addcmul(result.to(wide), result.to(wide), draws, value=torch.finfo(result.dtype).eps)
+        exact = (result == result.round()) & (result.abs() <= _WHOLE)
+        return torch.where(exact, result, moved.to(result.dtype))
