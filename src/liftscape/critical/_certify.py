@@ -12,7 +12,7 @@ from torch import Tensor
 from liftscape.critical._criticality import contraction
 from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
-from liftscape.critical._kinked import descends, judge_kinked
+from liftscape.critical._kinked import CLOSE, descends, judge_kinked, jumps
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._large import judge_large
 from liftscape.critical._noise import gradient_rounding
@@ -30,8 +30,6 @@ from liftscape.risk import EmpiricalRisk
 __all__ = ["Certificate", "certify"]
 
 _SPECTRUM_KEPT = 500
-# A kink this close may be where the point was meant to be: then a gradient counts only if R is seen to fall against it.
-_CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def certify(
     kinks = kink_margin(risk)
     evidence |= _kink_evidence(kinks)
     field = field_at(risk)
-    if kinks.on_kink or (kinks.margin <= _CLOSE and not descends(field, gradient)):
+    if _kinked(field, gradient, kinks):
         verdict = judge_kinked(risk, field, kinks, tolerance, max_products, evidence)
         return _certificate(verdict, length, None, kinks, evidence)
     if risk.size > max_parameters:
@@ -151,6 +149,13 @@ def certify(
         verdict = _smooth_verdict(risk, field, spectrum, kinks, tolerance, known_flat, max_products, evidence)
     spectrum = spectrum.with_known_zeros(evidence.get("explained_zeros", 0))
     return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
+
+
+def _kinked(field: Field, gradient: Float[Tensor, " M"], kinks: KinkMargin) -> bool:
+    """Tell whether θ is to be judged as a point where slopes differ."""
+    if kinks.on_kink or (kinks.margin <= CLOSE and not descends(field, gradient)):
+        return True
+    return bool(kinks.unlisted) and jumps(field, gradient)
 
 
 def _with_a_gradient(
@@ -184,17 +189,16 @@ def _smooth_verdict(
     evidence: dict[str, Any],
 ) -> Verdict:
     """Judge a point with a small gradient that lies on no known kink."""
-    H = risk.hessian()
     if not kinks.on_curvature_kink and kink_margin(risk, risk.unflatten(risk.flatten() + spectrum.newton)).crossing:
         return Verdict("undecided", "the critical point next to this one may lie on the other side of a kink")
-    rough = roughness(risk, field, H, kinks, evidence)
+    rough = roughness(risk, field, spectrum.hessian, kinks, evidence)
     if rough is not None:
         sides = one_sided_descent(risk, tolerance, max_products=max_products, field=field)
         evidence |= {"one_sided_descent": sides.descent, "one_sided_rate": sides.rate}
         if sides.descent and sides.stationary:
             return Verdict("one-sided saddle", f"{rough}, and R falls along a half-line")
         return Verdict("undecided", f"{rough}, so that the Hessian need not be that of all sides")
-    near = contraction(risk, H, *spectrum.resolved)
+    near = contraction(risk, spectrum.hessian, *spectrum.resolved, spectrum.hessian_rounding)
     evidence["contraction"] = near.to_dict()
     if not near.near:
         return Verdict("undecided", near.reason)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.critical._noise import gradient_rounding, hessian_rounding
+from liftscape.critical._noise import gradient_rounding
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk, SymmetricOperator
 
@@ -45,6 +45,7 @@ def contraction(
     H: SymmetricOperator,
     eigenvalues: Float[Tensor, " k"],
     vectors: Float[Tensor, "M k"],
+    moved: float,
 ) -> Contraction:
     """Iterate p = −V Λ⁻¹ Vᵀ ∇R from θ and see whether ‖p‖ contracts and what gradient is left.
 
@@ -59,6 +60,7 @@ def contraction(
         H: ∇²R(θ).
         eigenvalues: those that are resolved, (k,).
         vectors: their eigenvectors as columns, (M, k).
+        moved: what rounding makes of ∇²R.
 
     Returns:
         The steps with the verdict.
@@ -87,7 +89,7 @@ def contraction(
         steps.append(length)
         theta = theta + step
     distance = float((theta - start).norm())
-    visible = visible_gradient(risk.at(risk.unflatten(theta)), H)
+    visible = visible_gradient(risk.at(risk.unflatten(theta)), H, moved)
     if visible > _VISIBLE:
         reason = (
             f"‖∇R‖ is small, but where Newton's steps end a gradient of {visible:.0e} times its rounding is left, "
@@ -100,7 +102,7 @@ def contraction(
     return Contraction(tuple(steps), distance, visible, True, "Newton's steps contract")
 
 
-def visible_gradient(risk: EmpiricalRisk, H: SymmetricOperator) -> float:
+def visible_gradient(risk: EmpiricalRisk, H: SymmetricOperator, moved: float) -> float:
     """Return the largest component of ∇R(θ) over what rounding of the gradient, of θ and of H can make of it.
 
     Rounding of θ moves component k by eps·|Σ_j H_kj s_j ξ_j|, s_j the largest entry of the tensor that θ_j belongs to,
@@ -109,6 +111,7 @@ def visible_gradient(risk: EmpiricalRisk, H: SymmetricOperator) -> float:
     Args:
         risk: the empirical risk at θ.
         H: ∇²R close to θ.
+        moved: what rounding makes of ∇²R, in the Frobenius norm.
 
     Returns:
         max_k |∂_k R| / noise_k, 0 where the gradient vanishes.
@@ -118,7 +121,7 @@ def visible_gradient(risk: EmpiricalRisk, H: SymmetricOperator) -> float:
     scales = torch.cat([tensor.abs().max().expand(tensor.numel()) for tensor in risk.parameters.values()])
     draws = torch.Generator().manual_seed(0)
     signs = torch.randint(0, 2, (len(theta), _PROBES), generator=draws, dtype=torch.float64) * 2 - 1
-    moved = (H @ (scales[:, None] * signs.to(scales))).abs().amax(dim=1)
-    noise = gradient_rounding(risk) + 2 * eps * moved + eps * hessian_rounding(H) * float(theta.norm())
+    placed = (H @ (scales[:, None] * signs.to(scales))).abs().amax(dim=1)
+    noise = gradient_rounding(risk) + 2 * eps * placed + eps * moved * float(theta.norm())
     ratio = torch.where(gradient == 0, 0.0, gradient.abs() / noise)
     return float(ratio.max()) if len(ratio) else 0.0

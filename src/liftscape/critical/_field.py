@@ -1,5 +1,6 @@
 """R and ∇R along rays: many points at once, with what rounding does to them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,12 +70,14 @@ def field_at(risk: EmpiricalRisk) -> Field:
     return Field(landscape_of(risk, probe, second=False), theta)
 
 
-def _spread(evaluate, thetas: Tensor) -> Tensor:
-    """Return four times the largest difference that random rounding made, at least eps."""
-    exact = evaluate(thetas)
-    largest = torch.finfo(exact.dtype).eps * exact.abs()
+def _spread(evaluate: Callable[[Tensor], Tensor], thetas: Tensor) -> Tensor:
+    """Return four times the largest difference that rounding of the points and of all results made, at least eps."""
+    exact, eps = evaluate(thetas), torch.finfo(thetas.dtype).eps
+    largest = eps * exact.abs()
+    draws = torch.Generator().manual_seed(0)
     for seed in range(_DRAWS):
+        nudge = 2 * torch.rand(thetas.shape, generator=draws, dtype=torch.float64).to(thetas) - 1
         with RandomRounding(seed):
-            moved = evaluate(thetas)
+            moved = evaluate(thetas + eps * nudge * thetas)
         largest = torch.maximum(largest, (moved - exact).abs())
     return _SAFETY * largest

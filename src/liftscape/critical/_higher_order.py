@@ -21,7 +21,7 @@ _DRAWS, _AXES, _IMPROVED, _TURNS = 16, 48, 3, 12
 # Directions closer than this are one.
 _SAME = 0.9999
 # A descent is turned at its fifth smallest step, whose decrease is at least 64 times what counts as one.
-_REFINED, _ABOVE_NOISE = 8, 4
+_REFINED, _ABOVE_NOISE = 6, 4
 # Steps at which the order is read off, a factor √2 apart, and how many ratios must show the same order.
 _LADDER = tuple(0.5 * 2 ** (-k / 2) for k in range(72))
 _RATIOS, _SPREAD, _LOWEST_ORDER = 5, 0.2, 3
@@ -108,21 +108,22 @@ def descent_in_null_space(
     reached = scales.repeat_interleave(lowest.shape[1])
     directions = _improved(reduced, rows, reached)
     falling = reduced.changes(reached[:, None] * directions) < -reduced.noise
-    found = [_descent_along(risk, reduced, direction) for direction in _distinct(directions[falling])]
-    descents = [descent for descent in found if descent is not None]
+    if not bool(falling.any()):
+        return None
+    descents = _descents_along(risk, reduced, _distinct(directions[falling]))
     if not descents:
         return None
     best = min(descents, key=lambda descent: (descent.order, -descent.constant))
     return _steepest(risk, reduced, best)
 
 
-def _distinct(directions: Float[Tensor, "K d"]) -> list[Tensor]:
+def _distinct(directions: Float[Tensor, "K d"]) -> Float[Tensor, "L d"]:
     """Leave out directions that were found before."""
     kept: list[Tensor] = []
     for direction in directions:
         if all(float(direction @ other) < _SAME for other in kept):
             kept.append(direction)
-    return kept
+    return torch.stack(kept)
 
 
 def _steepest(risk: EmpiricalRisk, reduced: ReducedRisk, found: HigherOrderDescent) -> HigherOrderDescent:
@@ -130,7 +131,7 @@ def _steepest(risk: EmpiricalRisk, reduced: ReducedRisk, found: HigherOrderDesce
     for _ in range(_REFINED):
         start, step = reduced.null.T @ found.direction, found.steps[min(_ABOVE_NOISE, len(found.steps) - 1)]
         turned = _improved(reduced, start[None], start.new_tensor([step]))[0]
-        steeper = _descent_along(risk, reduced, turned)
+        steeper = next(iter(_descents_along(risk, reduced, turned[None])), None)
         if steeper is None or steeper.order > found.order:
             break
         settled = steeper.order == found.order and steeper.constant < 1.01 * found.constant
@@ -169,16 +170,32 @@ def _improved(reduced: ReducedRisk, starts: Float[Tensor, "K d"], scales: Float[
     return best
 
 
+def _descents_along(
+    risk: EmpiricalRisk, reduced: ReducedRisk, directions: Float[Tensor, "K d"]
+) -> list[HigherOrderDescent]:
+    """Return the descents among directions."""
+    ladder = directions.new_tensor(_LADDER).flip(0) * reduced.field.reach
+    thetas, _ = reduced.corrected((ladder[None, :, None] * directions[:, None]).flatten(0, 1))
+    changes = (reduced.field.values(thetas) - reduced.value).reshape(-1, len(ladder))
+    noise = (_NOISES * reduced.field.value_noise(thetas)).clamp_min(reduced.noise).reshape(-1, len(ladder))
+    found = [
+        _descent_along(risk, reduced, direction, ladder.tolist(), change.tolist(), least.tolist())
+        for direction, change, least in zip(directions, changes, noise, strict=True)
+    ]
+    return [descent for descent in found if descent is not None]
+
+
 def _descent_along(
-    risk: EmpiricalRisk, reduced: ReducedRisk, direction: Float[Tensor, " d"]
+    risk: EmpiricalRisk,
+    reduced: ReducedRisk,
+    direction: Float[Tensor, " d"],
+    ladder: list[float],
+    changes: list[float],
+    noise: list[float],
 ) -> HigherOrderDescent | None:
     """Read the order off the steps that stand out of rounding, from the smallest upwards."""
-    ladder = direction.new_tensor(_LADDER).flip(0) * reduced.field.reach
-    thetas, _ = reduced.corrected(ladder[:, None] * direction)
-    changes = (reduced.field.values(thetas) - reduced.value).tolist()
-    noise = (_NOISES * reduced.field.value_noise(thetas)).clamp_min(reduced.noise).tolist()
     steps, decreases = [], []
-    for step, change, least in zip(ladder.tolist(), changes, noise, strict=True):
+    for step, change, least in zip(ladder, changes, noise, strict=True):
         if change > least or not isfinite(change):
             break
         if change < -least:
@@ -193,10 +210,13 @@ def _descent_along(
         return None
     steps, decreases = steps[: same + 1], decreases[: same + 1]
     u = reduced.null @ direction
-    # At the smallest step the fall is nearest to what an unseen curvature could undo.
-    if decreases[0] < _OVER_CURVATURE * _curvature_bound(risk, reduced, u) * steps[0] ** 2 / 2:
+    # R falls at smaller steps, too, but from here on more than an unseen curvature could undo.
+    least = _OVER_CURVATURE * _curvature_bound(risk, reduced, u) / 2
+    kept = [(step, fall) for step, fall in zip(steps, decreases, strict=True) if fall >= least * step**2]
+    if len(kept) <= _RATIOS:
         return None
-    constants = torch.tensor([fall / step**order for fall, step in zip(decreases, steps, strict=True)])
+    steps, decreases = [list(column) for column in zip(*kept, strict=True)]
+    constants = torch.tensor([fall / step**order for step, fall in kept], dtype=torch.float64)
     lower = reduced.corrected((steps[-1] * direction)[None])[0][0]
     return HigherOrderDescent(order, float(constants.median()), tuple(steps), tuple(decreases), u, lower)
 

@@ -36,6 +36,7 @@ class End(IntEnum):
     DIVERGING = 3
     STALLED = 4
     EXHAUSTED = 5
+    UNSETTLED = 6
 
 
 @dataclass(frozen=True)

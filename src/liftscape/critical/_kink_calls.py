@@ -21,6 +21,7 @@ __all__ = ["KinkCall", "KinkCalls", "kink_orders", "recorded_calls"]
 # One-sided derivatives are compared this far from a kink, relative to 1 + |t|; smaller jumps count as smooth.
 _OFFSET = 1e-7
 _JUMP = 1e-6
+_SPELT = {"_local_scalar_dense": "item()", "_to_copy": "a cast to whole numbers"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class _Operations(TorchDispatchMode):
         with _disable_current_modes():
             kinks_found = kinks_of_operation(name, args, kwargs)
         if kinks_found is None:
-            self._found.unlisted.add(name)
+            self._found.unlisted.add(_SPELT.get(name, name))
             return
         label = self._stack[-1] if self._stack else "the loss"
         for values, points, order in kinks_found:

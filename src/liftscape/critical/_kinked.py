@@ -12,9 +12,12 @@ from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._verdict import Verdict
 from liftscape.risk import EmpiricalRisk
 
-__all__ = ["descends", "judge_kinked"]
+__all__ = ["CLOSE", "descends", "judge_kinked", "jumps"]
 
 _RUNGS, _NOISES = 24, 30.0
+# A kink this close may be where the point was meant to be: then a gradient counts only if R is seen to fall against it.
+CLOSE = 1e-6
+_LINES, _RADIUS, _SHARE = 4, 1e-8, 1e-3
 
 
 def descends(field: Field, gradient: Float[Tensor, " M"]) -> bool:
@@ -38,6 +41,26 @@ def descends(field: Field, gradient: Float[Tensor, " M"]) -> bool:
     return bool(fallen.any())
 
 
+def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
+    """Tell whether ∇R differs from side to side of θ by more than rounding and a thousandth.
+
+    Args:
+        field: R and ∇R around θ.
+        gradient: what is taken for ∇R(θ), (M,).
+
+    Returns:
+        Whether it does on one of four random lines.
+    """
+    draws = torch.Generator().manual_seed(0)
+    rays = torch.randn(_LINES, len(field.theta), generator=draws, dtype=torch.float64).to(field.theta)
+    offsets = _RADIUS * (1 + field.theta.abs().mean()) * rays / rays.norm(dim=1, keepdim=True)
+    thetas = torch.cat([field.theta + offsets, field.theta - offsets])
+    there = field.gradients(thetas)
+    apart = (there - gradient).norm(dim=1)
+    noise = field.gradient_noise(thetas).norm(dim=1)
+    return bool((apart > 10 * noise + _SHARE * gradient.norm()).any())
+
+
 def judge_kinked(
     risk: EmpiricalRisk,
     field: Field,
@@ -59,7 +82,7 @@ def judge_kinked(
     Returns:
         "not critical", "one-sided saddle", "non-smooth stationary" or "undecided".
     """
-    margin = 0.0 if kinks.on_kink else kinks.margin
+    margin = 0.0 if kinks.on_kink or kinks.margin > CLOSE else kinks.margin
     sides = one_sided_descent(risk, tolerance, margin=margin, max_products=max_products, field=field)
     evidence |= {
         "stationarity": sides.stationarity,
@@ -68,10 +91,7 @@ def judge_kinked(
         "one_sided_rate": sides.rate,
         "method": "gradients sampled on all sides of the kinks",
     }
-    count = (
-        f"{kinks.on_kink} pre-activation(s) lie on a kink" if kinks.on_kink else "a pre-activation lies beside a kink"
-    )
-    where = f"{count} at '{kinks.layer}'"
+    where = _where(kinks)
     if not sides.stationary:
         if sides.descent:
             return Verdict(
@@ -84,3 +104,12 @@ def judge_kinked(
             "one-sided saddle", f"{where} and R falls along a half-line with {sides.descent} {sides.rate:.2e}"
         )
     return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")
+
+
+def _where(kinks: KinkMargin) -> str:
+    """Say what lies where slopes differ."""
+    if kinks.on_kink:
+        return f"{kinks.on_kink} pre-activation(s) lie on a kink at '{kinks.layer}'"
+    if kinks.unlisted:
+        return f"slopes differ from side to side of {', '.join(kinks.unlisted)}"
+    return f"a pre-activation lies {kinks.margin:.0e} beside a kink at '{kinks.layer}'"

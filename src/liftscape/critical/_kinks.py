@@ -79,7 +79,10 @@ def kink_margin(
         unlisted |= here.unlisted
         if not here.calls:
             continue
-        runs = [here.calls, recorded_calls(risk, nudged, batch).calls, _rounded(risk, own, batch, here.calls)]
+        # Whether a way crosses a kink does not hang on rounding at its start.
+        draws = _DRAWS if displaced is None else 0
+        moved = _rounded(risk, own, batch, here.calls, draws)
+        runs = [here.calls, recorded_calls(risk, nudged, batch).calls, moved]
         if displaced is not None:
             runs.append(recorded_calls(risk, displaced, batch).calls)
         for calls in zip(*runs, strict=False):
@@ -87,10 +90,12 @@ def kink_margin(
     return replace(found, unlisted=tuple(sorted(unlisted)))
 
 
-def _rounded(risk: EmpiricalRisk, params: Mapping[str, Tensor], batch: Batch, calls: list[KinkCall]) -> list[Tensor]:
+def _rounded(
+    risk: EmpiricalRisk, params: Mapping[str, Tensor], batch: Batch, calls: list[KinkCall], draws: int
+) -> list[Tensor]:
     """Return how far rounding can move what each function read."""
     moved = [torch.zeros_like(call.values) for call in calls]
-    for seed in range(_DRAWS):
+    for seed in range(draws):
         with RandomRounding(seed):
             again = recorded_calls(risk, params, batch).calls
         for index, (call, other) in enumerate(zip(calls, again, strict=False)):

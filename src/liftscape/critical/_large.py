@@ -10,6 +10,7 @@ from torch import Tensor
 from liftscape.critical._criticality import visible_gradient
 from liftscape.critical._field import Field
 from liftscape.critical._kinks import KinkMargin
+from liftscape.critical._noise import hessian_rounding
 from liftscape.critical._smoothness import roughness
 from liftscape.critical._verdict import Verdict
 from liftscape.curvature import (
@@ -102,7 +103,7 @@ def _not_near(
         return f"Newton's steps do not contract: they are {lengths[0]:.1e} and {lengths[1]:.1e} long"
     if lengths[0] > _NEAR * (1 + float(theta.norm())):
         return f"the nearest critical point is {lengths[0]:.1e} away"
-    left = visible_gradient(moved.at(moved.unflatten(theta + first + second)), H)
+    left = visible_gradient(moved.at(moved.unflatten(theta + first + second)), H, hessian_rounding(H))
     if left > _VISIBLE:
         return f"where Newton's steps end a gradient of {left:.0e} times its rounding is left: θ may run to infinity"
     return None

@@ -53,13 +53,14 @@ def gradient_rounding(risk: EmpiricalRisk, params: Mapping[str, Tensor] | None =
     return _SAFETY * largest
 
 
-def hessian_rounding(H: SymmetricOperator, seed: int = 0) -> float:
+def hessian_rounding(H: SymmetricOperator, dense: Float[Tensor, "M M"] | None = None, seed: int = 0) -> float:
     """Return what rounding can do to ∇²R(θ), in the Frobenius norm, from products with eight random signs.
 
     E‖Ez‖² = ‖E‖_F² for a vector z of random signs, E being the error.
 
     Args:
         H: the Hessian as an operator.
+        dense: the same as a matrix, where it is at hand.
         seed: of the signs.
 
     Returns:
@@ -68,7 +69,7 @@ def hessian_rounding(H: SymmetricOperator, seed: int = 0) -> float:
     draws = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (H.size, _PROBES), generator=draws, dtype=torch.float64) * 2 - 1
     block = signs.to(dtype=H.dtype, device=H.device)
-    products = H @ block
+    products = H @ block if dense is None else dense @ block
     largest = 0.0
     for draw in range(_DRAWS):
         with RandomRounding(draw):

@@ -17,7 +17,7 @@ __all__ = ["NullProfile", "null_profile"]
 
 Shape = Literal["flat", "higher order", "curved", "sloped", "far", "unsettled"]
 
-_RUNGS, _AXES, _DRAWS = 20, 12, 8
+_RUNGS, _AXES, _DRAWS = 20, 6, 6
 # The gradient of the reduced function grows as h⁰ off a critical point, as h where it is curved, as h² and faster else.
 _SLOPED, _CURVED, _HIGHEST = 0.5, 1.5, 7.0
 _FOLLOWED = 2e-3

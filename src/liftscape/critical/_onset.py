@@ -1,7 +1,7 @@
 """Where a quantity that vanishes at a point stands out of rounding along a ray, and to which order it grows there."""
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 
 import torch
 from jaxtyping import Float
@@ -20,8 +20,8 @@ class Onset:
     """The first steps at which a quantity is seen.
 
     Attributes:
-        step: the smallest of two neighbouring steps at which it is seen.
-        exponent: e of the power law h^e between the two.
+        step: the smallest of two neighbouring steps at which it is seen; the longest one if it is seen there alone.
+        exponent: e of the power law h^e between the two; inf if there is one only.
         sudden: whether that law would have been seen at the step below, too, so that it begins at a distance.
         component: of the quantity, the one that stands out most.
     """
@@ -53,6 +53,8 @@ def onset(steps: Float[Tensor, " L"], values: Float[Tensor, "L M"], noise: Float
     ratio = torch.where(values == 0, 0.0, values.abs() / threshold)
     finite = torch.isfinite(values).all(dim=1)
     seen = (ratio.amax(dim=1) > 1) & finite
+    if bool(seen[-1]) and not bool(seen[:-1].any()):
+        return Onset(float(steps[-1]), inf, True, int(ratio[-1].argmax()))
     for index in range(len(steps) - 1):
         if not bool(seen[index] & seen[index + 1]):
             continue

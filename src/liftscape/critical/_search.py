@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.critical._batched import SequentialLandscape, draw_starts
+from liftscape.critical._criticality import contraction
 from liftscape.critical._iterate import End, Progress, Search, SearchState
 from liftscape.critical._newton_mr import METHODS, Method
+from liftscape.critical._spectrum import spectrum_at
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk, copy_model
 
@@ -17,6 +19,10 @@ __all__ = ["CriticalSearch", "SearchStep", "Status", "find_critical_point"]
 
 Status = Literal["converged", "gradient-flat", "diverging", "not converged"]
 LARGEST = 4000
+# Below this share of the largest curvature the smallest may be one that vanishes at infinity.
+_DOUBTED = 1e-8
+# Towards infinity Newton's steps keep their length.
+_LONG = 1e-2
 
 _STATUS: dict[End, Status] = {
     End.CONVERGED: "converged",
@@ -24,6 +30,7 @@ _STATUS: dict[End, Status] = {
     End.DIVERGING: "diverging",
     End.STALLED: "not converged",
     End.EXHAUSTED: "not converged",
+    End.UNSETTLED: "not converged",
 }
 _REASON = {
     End.CONVERGED: "‖∇R‖ is within the tolerance and Newton's steps have died out",
@@ -31,6 +38,7 @@ _REASON = {
     End.DIVERGING: "the parameters run to infinity while the gradient falls only geometrically, or are not finite",
     End.STALLED: "no step along the method's direction lowers its merit function any more",
     End.EXHAUSTED: "the steps were used up before ‖∇R‖ came within the tolerance",
+    End.UNSETTLED: "‖∇R‖ is within the tolerance, but Newton's steps do not contract, as near a degenerate point",
 }
 _ADVICE = {
     End.CONVERGED: "certify says what kind of point it is, and whether a sample sits on a kink.",
@@ -38,6 +46,7 @@ _ADVICE = {
     End.DIVERGING: "the infimum may lie at infinity: start elsewhere, or give noisier data, whose minima are finite.",
     End.STALLED: "start elsewhere; with float32 parameters convert the model to float64; a kink may lie at the point.",
     End.EXHAUSTED: "raise max_steps, or start from the params that were reached.",
+    End.UNSETTLED: "follow the curve on which the gradient falls, or start elsewhere.",
 }
 
 
@@ -61,7 +70,8 @@ class CriticalSearch(Outcome):
     """What a search for a critical point reached.
 
     Attributes:
-        status: "converged" (‖∇R‖ ≤ tolerance at finite parameters), "gradient-flat", "diverging" or "not converged".
+        status: "converged" (‖∇R‖ ≤ tolerance and Newton's steps contract at finite parameters), "gradient-flat",
+            "diverging" or "not converged".
         model: a copy of the caller's model at the point.
         params: θ by name.
         value: R there.
@@ -174,8 +184,8 @@ def search_outcome(search: Search, state: SearchState, index: int) -> CriticalSe
     risk = search.landscape.risk
     params = {name: tensor.clone() for name, tensor in risk.unflatten(state.thetas[index]).items()}
     gradient_norm, end = float(risk.gradient(params).norm()), End(int(state.ends[index]))
-    if end is End.CONVERGED and not gradient_norm <= search.tolerance:
-        end = End.STALLED
+    if end is End.CONVERGED:
+        end = _settled(risk.at(params)) if gradient_norm <= search.tolerance else End.STALLED
     track = state.history[:, index]
     return CriticalSearch(
         status=_STATUS[end],
@@ -191,6 +201,20 @@ def search_outcome(search: Search, state: SearchState, index: int) -> CriticalSe
         reason=_REASON[end],
         advice=_ADVICE[end],
     )
+
+
+def _settled(risk: EmpiricalRisk) -> End:
+    """Tell whether a critical point lies next to a small gradient, where curvatures are small enough to doubt it."""
+    dense = risk.hessian().to_dense()
+    eigenvalues, vectors = torch.linalg.eigh((dense + dense.T) / 2)
+    if float(eigenvalues.abs().min()) > _DOUBTED * float(eigenvalues.abs().max()):
+        return End.CONVERGED
+    spectrum = spectrum_at(risk, risk.gradient())
+    if contraction(risk, spectrum.hessian, *spectrum.resolved, spectrum.hessian_rounding).near:
+        return End.CONVERGED
+    components = vectors.T @ risk.gradient()
+    step = float((components / torch.where(eigenvalues == 0, torch.inf, eigenvalues)).norm())
+    return End.DIVERGING if step > _LONG * (1 + float(risk.flatten().norm())) else End.UNSETTLED
 
 
 def _model_at(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:

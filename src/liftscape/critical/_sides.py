@@ -14,7 +14,7 @@ __all__ = ["Budget", "Sides", "shortest_in_hull", "steepest_slopes"]
 
 # Gradients are taken this far from θ, relative to 1 + |θ|, or well beyond the kinks next to it.
 _RADIUS, _BEYOND = 1e-8, 30.0
-_DRAWS, _CELLS = 24, 4
+_DRAWS, _CELLS = 24, 8
 # A gradient that leaves the hull's shortest vector as it is to a thousandth says that the hull is complete there.
 _COMPLETE = 1e-3
 _STARTS, _TURNS = 12, 40
@@ -64,13 +64,12 @@ class Sides:
         """Return the sides of kinks within a margin of θ."""
         theta = field.theta
         radius = max(_RADIUS * (1 + float(theta.abs().mean())), _BEYOND * margin)
-        probe = cls(risk, field, radius, 0.0, generator).draw(_CELLS)
-        # Within one side the gradient moves by the curvature times the radius.
-        there = risk.hessian(risk.unflatten(theta + radius * probe[0]))
-        bend = float((there @ probe.T).norm(dim=0).max()) * len(theta) ** 0.5
-        rounding = float(field.gradient_noise((theta + radius * probe[0])[None]).norm())
-        bend = bend if bend == bend else 0.0
-        return cls(risk, field, radius, 10 * tolerance + 10 * radius * bend + 10 * rounding, generator)
+        rays = radius * cls(risk, field, radius, 0.0, generator).draw(_CELLS)
+        # Along a ray the gradient of a cone stays as it is, and any other moves by the curvature times the radius.
+        moved = field.gradients(theta + 2 * rays) - field.gradients(theta + rays)
+        bend = float(torch.nan_to_num(moved, posinf=0.0, neginf=0.0).norm(dim=1).max())
+        rounding = float(field.gradient_noise(theta + rays[:1]).norm())
+        return cls(risk, field, radius, 10 * tolerance + 10 * bend + 10 * rounding, generator)
 
     def draw(self, count: int) -> Float[Tensor, "K M"]:
         """Draw unit directions."""

@@ -11,7 +11,7 @@ from liftscape.critical._noise import hessian_rounding
 from liftscape.critical._symmetry import symmetry_tangents
 from liftscape.curvature import FlatManifold, Inertia, inertia_of_spectrum
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import DenseOperator, EmpiricalRisk, SymmetricOperator
 
 __all__ = ["Explained", "Spectrum", "explain_zeros", "spectrum_at"]
 
@@ -32,6 +32,7 @@ class Spectrum:
         rounding: the part of it that is there at the critical point itself, too.
         flatness: Frye's r.
         newton: the least-squares Newton step, (M,), from θ to the critical point.
+        hessian_rounding: what random rounding makes of ∇²R, in the Frobenius norm.
         inertia: the counts with the uncertainty as threshold.
     """
 
@@ -42,6 +43,12 @@ class Spectrum:
     flatness: float
     newton: Float[Tensor, " M"]
     inertia: Inertia
+    hessian_rounding: float
+
+    @property
+    def hessian(self) -> SymmetricOperator:
+        """∇²R as it was computed, symmetric."""
+        return DenseOperator((self.vectors * self.eigenvalues) @ self.vectors.T)
 
     @property
     def resolved(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "M k"]]:
@@ -86,7 +93,8 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
     norm = float(eigenvalues.abs().max())
     length = float(gradient.norm())
     rounding = _ROUNDING * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm + 2 * asymmetry
-    rounding += hessian_rounding(risk.hessian())
+    measured = hessian_rounding(risk.hessian(), dense)
+    rounding += measured
     components = vectors.T @ gradient
     seen = eigenvalues.abs() > rounding + _PARAMETRISATION_CURVATURE * length
     newton = -(vectors[:, seen] @ (components[seen] / eigenvalues[seen]))
@@ -103,6 +111,7 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
         float(flatness_of_spectrum(eigenvalues[None], components[None])[0]),
         newton,
         inertia_of_spectrum(eigenvalues, uncertainty, f"dense eigendecomposition, {dense.dtype}"),
+        measured,
     )
 
 

@@ -15,9 +15,6 @@ from liftscape.risk import EmpiricalRisk
 
 __all__ = ["judge_zeros"]
 
-# The search along null directions takes some thousand gradients; beyond, only where something is seen along them.
-_SEARCHED = 500
-
 
 def judge_zeros(
     risk: EmpiricalRisk,
@@ -59,8 +56,10 @@ def judge_zeros(
         return Verdict(
             "undecided", f"{counts}, but ∇R does not vanish towards θ along null directions: θ may run to infinity"
         )
+    evidence |= {"null_directions_searched": inertia.zero, "higher_order_descent": None}
     smooth = not inertia.negative and not profile.shapes["curved"]
-    if smooth and (risk.size <= _SEARCHED or profile.shapes["higher order"]):
+    # Where ∇ρ is rounding along every direction there is nothing that a search could follow.
+    if smooth and not profile.only("flat"):
         descent = _descent(risk, reduced, spectrum, evidence)
         if descent is not None:
             return descent
@@ -88,13 +87,10 @@ def judge_zeros(
 def _descent(risk: EmpiricalRisk, reduced: ReducedRisk, spectrum: Spectrum, evidence: dict[str, Any]) -> Verdict | None:
     """Search a descent of higher order along the null directions."""
     found = descent_in_null_space(risk, reduced)
-    evidence |= {
-        "null_directions_searched": spectrum.inertia.zero,
-        "higher_order_descent": None if found is None else found.order,
-    }
     if found is None:
         return None
     evidence |= {
+        "higher_order_descent": found.order,
         "higher_order_constant": found.constant,
         "higher_order_steps": found.steps,
         "higher_order_decreases": found.decreases,

@@ -11,6 +11,7 @@ __all__ = ["RandomRounding"]
 
 # Results that are small whole numbers are exact: counts, masks, one-hot rows and what is read as an index.
 _WHOLE = 2.0**20
+_POOL = 2**16 + 1
 
 
 @final
@@ -36,7 +37,9 @@ class RandomRounding(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._draws = torch.Generator().manual_seed(seed)
+        self._offsets = torch.Generator().manual_seed(seed)
+        # Drawn once and read from changing places, since to draw for every result takes longer than the results.
+        self._pool = 2 * torch.rand(_POOL, generator=self._offsets, dtype=torch.float64) - 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -54,9 +57,15 @@ class RandomRounding(TorchDispatchMode):
             or result._is_zerotensor()
         ):
             return result
-        wide = torch.float32 if result.device.type == "mps" else torch.float64
-        draws = (2 * torch.rand(result.shape, generator=self._draws, dtype=torch.float64) - 1).to(result.device, wide)
         # In double precision, since 1 + ξ·eps itself would be rounded to 1 or 1 ± eps.
-        moved = torch.addcmul(result.to(wide), result.to(wide), draws, value=torch.finfo(result.dtype).eps)
-        exact = (result == result.round()) & (result.abs() <= _WHOLE)
+        wide = torch.float32 if result.device.type == "mps" else torch.float64
+        entries, draws = result.to(wide), self._draws(result.numel()).to(result.device, wide).view(result.shape)
+        moved = torch.addcmul(entries, entries, draws, value=torch.finfo(result.dtype).eps)
+        exact = (result.to(torch.int32) == result) & (result.abs() <= _WHOLE)
         return torch.where(exact, result, moved.to(result.dtype))
+
+    def _draws(self, count: int) -> Tensor:
+        """Return numbers from (−1, 1)."""
+        start = int(torch.randint(_POOL, (1,), generator=self._offsets))
+        repeats = -(-(start + count) // _POOL)
+        return (self._pool if repeats == 1 else self._pool.repeat(repeats))[start : start + count]
