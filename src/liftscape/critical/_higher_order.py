@@ -210,8 +210,11 @@ def _descent_along(
         return None
     steps, decreases = steps[: same + 1], decreases[: same + 1]
     u = reduced.null @ direction
+    curvature, rounding = _curvature_along(risk, reduced, u)
+    if curvature > rounding:
+        return None
     # R falls at smaller steps, too, but from here on more than an unseen curvature could undo.
-    least = _OVER_CURVATURE * _curvature_bound(risk, reduced, u) / 2
+    least = _OVER_CURVATURE * (abs(curvature) + rounding) / 2
     kept = [(step, fall) for step, fall in zip(steps, decreases, strict=True) if fall >= least * step**2]
     if len(kept) <= _RATIOS:
         return None
@@ -221,8 +224,8 @@ def _descent_along(
     return HigherOrderDescent(order, float(constants.median()), tuple(steps), tuple(decreases), u, lower)
 
 
-def _curvature_bound(risk: EmpiricalRisk, reduced: ReducedRisk, u: Float[Tensor, " M"]) -> float:
-    """Return |uᵀ∇²R u| with what rounding can do to it, which is less than the bound that holds for all eigenvalues."""
+def _curvature_along(risk: EmpiricalRisk, reduced: ReducedRisk, u: Float[Tensor, " M"]) -> tuple[float, float]:
+    """Return uᵀ∇²R u and what rounding can do to it, which is less than the bound that holds for all eigenvalues."""
     H = risk.hessian(risk.unflatten(reduced.theta))
     curvature = float(u @ (H @ u))
     moved = 0.0
@@ -230,4 +233,4 @@ def _curvature_bound(risk: EmpiricalRisk, reduced: ReducedRisk, u: Float[Tensor,
         with RandomRounding(seed):
             product = H.multiply_nudged(u[:, None])[:, 0]
         moved = max(moved, abs(float(u @ product) - curvature))
-    return abs(curvature) + 4 * moved
+    return curvature, 4 * moved

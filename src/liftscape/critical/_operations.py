@@ -127,7 +127,7 @@ def _pooled(
     if ceil_mode or t.ndim not in {3, 4}:
         return None
     kernel, padding, dilation = (_pair(each) for each in (kernel, padding, dilation))
-    stride = _pair(stride) if stride not in {(), None} and stride != [] else kernel
+    stride = _pair(stride) if stride else kernel
     t = t if t.ndim == 4 else t[None]
     padded = pad(t, (padding[1], padding[1], padding[0], padding[0]), value=-inf)
     # Unfolding multiplies by ones, and −inf · 0 is no number.
