@@ -29,8 +29,8 @@ class Field:
 
     @property
     def reach(self) -> float:
-        """The longest step along a ray, 1 or the largest parameter."""
-        return max(1.0, float(self.theta.abs().max())) if len(self.theta) else 1.0
+        """The longest step along a ray, 1 or as far as the origin."""
+        return max(1.0, float(self.theta.norm()))
 
     def ladder(self, rungs: int) -> Float[Tensor, " L"]:
         """Return steps a factor four apart, ascending to the longest one."""

@@ -98,11 +98,14 @@ def _shape(found: Onset | None, piecewise: bool) -> Shape:
 
 
 def _directions(reduced: ReducedRisk, generator: torch.Generator) -> Float[Tensor, "K d"]:
-    """Return unit coordinates in the null space, each with its opposite."""
+    """Return unit coordinates in the null space, each with its opposite, and those towards the origin."""
     d = reduced.dimension
     drawn = torch.randn(_DRAWS, d, generator=generator, dtype=torch.float64).to(reduced.null)
     rows = torch.cat([torch.eye(d).to(reduced.null)[:_AXES], drawn / drawn.norm(dim=1, keepdim=True)])
-    return torch.cat([rows, -rows])
+    # What is saturated at θ is not at the origin.
+    inwards = -reduced.theta @ reduced.null
+    length = float(inwards.norm())
+    return torch.cat([rows, -rows, inwards[None] / length] if length > 0 else [rows, -rows])
 
 
 def _noise(
