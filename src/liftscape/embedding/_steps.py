@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import SiteError
-from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named
+from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named, untouched
 from liftscape.sites import first_batch
 
 __all__ = ["RANDOM", "RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps"]
@@ -74,7 +74,8 @@ def symbolic_steps(model: nn.Module, at: str) -> Steps:
         SiteError: if the pass branches on tensors.
     """
     try:
-        nodes = list(_Tracer().trace(model).nodes)
+        with untouched(model):
+            nodes = list(_Tracer().trace(model).nodes)
     except Exception as error:
         raise SiteError(
             f"the neurons of '{at}' cannot be followed through {type(model).__name__} symbolically "
@@ -162,8 +163,7 @@ def _recorded(model: nn.Module, inputs: Any) -> Steps:
     twin = copy_model(model)
     names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
     args, kwargs = arguments_of(inputs)
-    devices = sorted({tensor.device.index for tensor in twin.parameters() if tensor.is_cuda})
-    with torch.random.fork_rng(devices), torch.no_grad(), _Recorder(names) as recorder:
+    with untouched(twin), torch.no_grad(), _Recorder(names) as recorder:
         outputs = twin(*args, **kwargs)
     returned = tuple(recorder.key(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
     constants = dict(twin.named_parameters()) | dict(twin.named_buffers())

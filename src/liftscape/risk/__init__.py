@@ -13,6 +13,7 @@ from liftscape.risk._outputs import main_tensor, map_tensors, named_tensors, out
 from liftscape.risk._parameters import require_module, trainable_parameters
 from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._risk import EmpiricalRisk
+from liftscape.risk._untouched import untouched
 
 __all__ = [
     "MODEL_ERRORS",
@@ -48,4 +49,5 @@ __all__ = [
     "trainable_parameters",
     "twice_differentiable",
     "unflatten",
+    "untouched",
 ]
