@@ -1,15 +1,11 @@
 """The layers that may become wider, and why the others may not."""
 
-from math import inf
-from typing import Any
-
-import torch
 from torch import nn
 
-from liftscape.outcomes import ModelError, SiteError
-from liftscape.sites import AFFINE, Affine, first_batch, output_gap
+from liftscape.outcomes import SiteError
+from liftscape.sites import AFFINE, Affine
 
-__all__ = ["places_of", "require_affine", "require_biases", "require_kept", "require_layer", "require_trainable"]
+__all__ = ["places_of", "require_affine", "require_biases", "require_layer", "require_trainable"]
 
 
 def require_layer(model: nn.Module, name: str) -> Affine:
@@ -69,29 +65,6 @@ def places_of(model: nn.Module, at: str, reader: str) -> int:
     if columns % len(map_.weight):
         raise SiteError(f"'{reader}' has {columns} columns, which {len(map_.weight)} neurons of '{at}' do not share.")
     return columns // len(map_.weight)
-
-
-def require_kept(model: nn.Module, wider: nn.Module, at: str, inputs: Any) -> None:
-    """Raise unless outputs are kept on the first batch: channels may have been mixed with places.
-
-    Args:
-        model: before.
-        wider: after.
-        at: the layer.
-        inputs: the data.
-
-    Raises:
-        SiteError: if they are not.
-    """
-    try:
-        gap, scale = output_gap(model, wider, [first_batch(inputs)])
-    except (RuntimeError, ModelError):
-        gap, scale = inf, 1.0
-    # Far above rounding, far below what a channel in the wrong place changes.
-    if gap > torch.finfo(model.get_parameter(f"{at}.weight").dtype).eps ** 0.5 * scale:
-        raise SiteError(
-            "the neurons do not reach their readers one by one, or as blocks of features; choose another layer."
-        )
 
 
 def require_biases(model: nn.Module, at: str, readers: tuple[str, ...]) -> None:

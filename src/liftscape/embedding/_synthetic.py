@@ -1,0 +1,68 @@
+"""Inputs made up for a network that is embedded without any, so that what is returned has been run."""
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from liftscape.embedding._steps import traced
+from liftscape.outcomes import SiteError
+from liftscape.risk import MODEL_ERRORS, call_model, copy_model, trainable_parameters
+
+__all__ = ["synthetic_inputs"]
+
+_SAMPLES = 5
+
+
+def synthetic_inputs(model: nn.Module, at: str) -> Any:
+    """Return batches of random features for a network whose inputs each reach a Linear first.
+
+    Args:
+        model: any module; a copy of it is traced.
+        at: the layer that is embedded, for the error.
+
+    Returns:
+        A re-iterable of one batch of normal features, with seed 0.
+
+    Raises:
+        SiteError: if the network reads something else, or does not run on them.
+    """
+    twin = copy_model(model)
+    graph = traced(twin, at)
+    weight = twin.get_submodule(at).get_parameter("weight")
+    draws = torch.Generator().manual_seed(0)
+    batch = []
+    for node in graph.nodes:
+        if node.op == "placeholder" and node.users:
+            widths = [twin.get_submodule(str(user.target)).in_features for user in _linears(node, twin)]
+            if not widths:
+                raise _refusal(at, model)
+            batch.append(torch.randn(_SAMPLES, widths[0], generator=draws, dtype=torch.float64).to(weight))
+    inputs: Any = tuple(batch) if len(batch) > 1 else batch[0] if batch else None
+    try:
+        with torch.no_grad():
+            call_model(twin, trainable_parameters(twin), inputs)
+    except MODEL_ERRORS as error:
+        raise _refusal(at, model) from error
+    return [(inputs, torch.zeros(_SAMPLES))]
+
+
+def _linears(node: fx.Node, model: nn.Module) -> "list[fx.Node]":
+    """Return the calls of Linears that read a node, or what other functions make of it."""
+    found, waiting, seen = list[fx.Node](), [node], set[fx.Node]()
+    while waiting:
+        for user in waiting.pop(0).users:
+            if user.op == "call_module" and isinstance(model.get_submodule(str(user.target)), nn.Linear):
+                found.append(user)
+            elif user not in seen:
+                seen.add(user)
+                waiting.append(user)
+    return found
+
+
+def _refusal(at: str, model: nn.Module) -> SiteError:
+    """Say that inputs are needed."""
+    return SiteError(
+        f"whether {type(model).__name__} reads more of '{at}' than its neurons is seen by running it, and no inputs "
+        "can be made up for it; pass inputs=."
+    )
