@@ -93,7 +93,7 @@ def require_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
         names: of the maps.
 
     Raises:
-        SiteError: if one is reparametrised, tied or frozen.
+        SiteError: if one is reparametrised, hooked, tied or frozen.
     """
     parameters = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
     for name in names:
@@ -103,6 +103,15 @@ def require_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
             raise SiteError(
                 f"'{name}' is reparametrised, so its neurons cannot be copied; remove the parametrisation first."
             )
+        hooks = (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+            *(p._backward_hooks for p in own),
+        )
+        if any(hooks):
+            raise SiteError(f"'{name}' has hooks, which its wider copy would not have; remove them first.")
         if any(parameters.count(id(p)) > 1 for p in own):
             raise SiteError(f"parameters of '{name}' are tied to another module; untie them and try again.")
         if any(not p.requires_grad for p in own):

@@ -12,14 +12,14 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from liftscape.embedding._chart import Chart
 from liftscape.outcomes import ModelError, SiteError
 from liftscape.risk import MODEL_ERRORS, call_model, inputs_named, named_tensors, trainable_parameters
-from liftscape.sites import drawing_alike, first_batch
+from liftscape.sites import drawing_alike, first_batch, iterate_inputs
 
-__all__ = ["Beside", "require_preserved"]
+__all__ = ["Beside", "outputs_off", "require_preserved"]
 
 # Enough to tell networks apart; a gradient over a whole batch may take more memory than the embedding.
 _SAMPLES = 32
 # Rounding is measured by moving weights by an ulp, and allowed so many times; beside it so many ulps of the values.
-_NUDGES, _TIMES, _ULPS = 2, 100, 1000
+_NUDGES, _TIMES, _ULPS = 4, 100, 1000
 
 Tensors = dict[str, Tensor]
 # From samples and g′: what g′ has on them beside Jᵀg, as the out-weights of a constant neuron have.
@@ -64,18 +64,49 @@ def require_preserved(
         few = batch
         with inputs_named(base, batch):
             before = _react(base, batch, gradient=True)
-    whole = before if few is batch else _react(base, batch)
     try:
-        after, nudged = _react(larger, batch), _react(larger, batch, nudge=0)
-        _require_outputs(whole, after, nudged, what)
-        after, nudged = _react(larger, few, gradient=True), _react(larger, few, nudge=0)
-        _require_outputs(before, after, nudged, what)
+        after, nudged = _react(larger, few, gradient=True), _react(larger, few, gradient=True, nudge=0)
+        _require_outputs(before, after, (after, nudged), what)
+        if few is not batch:
+            _require_outputs(_react(base, batch), _react(larger, batch), (after, nudged), what)
+    except SiteError:
+        raise
     except (*MODEL_ERRORS, ModelError) as error:
         detail = " ".join(str(error).split()).rstrip(".")[:200]
         raise SiteError(f"{what} does not run where the given network does ({detail}); {_ADVICE}") from error
     if before.gradient:
         added = beside(few, after.gradient) if beside else {}
-        _require_gradient(base, larger, chart, few, (before.gradient, after.gradient), added, what)
+        _require_gradient(base, larger, chart, few, (before, after, nudged), added, what)
+
+
+def outputs_off(base: nn.Module, larger: nn.Module, inputs: Any, tolerance: float) -> float | None:
+    """Return by how much outputs on data differ, None where it is by no more than a tolerance and rounding.
+
+    Args:
+        base: a network.
+        larger: one that should compute the same.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches.
+        tolerance: relative to the largest value of each output.
+
+    Returns:
+        The largest difference.
+    """
+    worst: float | None = None
+    for batch in iterate_inputs(inputs):
+        before, after, nudged = _react(base, batch), _react(larger, batch), _react(larger, batch, nudge=0)
+        for name, tensor in before.outputs.items():
+            theirs = after.outputs[name]
+            rounding = (theirs - nudged.outputs[name]).abs() if tensor.is_floating_point() else 0.0 * tensor
+            allowed = tolerance * _by_output(tensor.abs()) + _TIMES * _by_output(rounding)
+            gap = torch.where(tensor == theirs, 0.0, (tensor - theirs).abs())
+            if not bool((gap <= allowed).all()):
+                worst = max(worst or 0.0, float(gap.max()))
+    return worst
+
+
+def _by_output(values: Tensor) -> Tensor:
+    """Return the largest value of each output over the samples."""
+    return values.flatten(0, -2).amax(dim=0) if values.ndim > 1 and values.numel() else values.amax()
 
 
 _ADVICE = (
@@ -84,18 +115,18 @@ _ADVICE = (
 )
 
 
-def _require_outputs(before: _Reaction, after: _Reaction, nudged: _Reaction, what: str) -> None:
-    """Raise unless all that a network returns is kept but for rounding."""
+def _require_outputs(before: _Reaction, after: _Reaction, rounding: tuple[_Reaction, _Reaction], what: str) -> None:
+    """Raise unless all that a network returns is kept but for rounding, which moves a network's outputs on some data."""
     same = before.outputs.keys() == after.outputs.keys() and len(before.numbers) == len(after.numbers)
     same = same and all(after.outputs[name].shape == tensor.shape for name, tensor in before.outputs.items())
     if not same:
         raise SiteError(f"{what} would return tensors of other names or shapes; {_ADVICE}")
     for name, tensor in before.outputs.items():
         # Integers that follow from real numbers, as classes do, may change with rounding.
-        allowed = _TIMES * _largest(after.outputs[name], nudged.outputs[name]) + _floor(tensor)
+        allowed = _TIMES * _largest(rounding[0].outputs[name], rounding[1].outputs[name]) + _floor(tensor)
         if not (gap := _largest(tensor, after.outputs[name])) <= allowed:
             raise SiteError(f"{what} would change outputs by {gap:.1e}; {_ADVICE}")
-    for ours, theirs, other in zip(before.numbers, after.numbers, nudged.numbers, strict=True):
+    for ours, theirs, other in zip(before.numbers, after.numbers, rounding[1].numbers, strict=True):
         if isinstance(ours, (int, float, complex)) and isinstance(theirs, (int, float, complex)):
             far = abs(ours - theirs) > _TIMES * abs(theirs - other) + _ULPS * torch.finfo(torch.float64).eps * abs(ours)
         else:
@@ -109,30 +140,32 @@ def _require_gradient(
     larger: nn.Module,
     chart: Chart,
     few: Any,
-    gradients: tuple[Tensors, Tensors],
+    reactions: tuple[_Reaction, _Reaction, _Reaction],
     added: Mapping[str, Tensor],
     what: str,
 ) -> None:
     """Raise unless g′ = Jᵀg but for rounding, which is measured by moving the weights of both networks by an ulp."""
-    before, after = gradients
+    before, after, nudged = (reaction.gradient for reaction in reactions)
     params = {name: tensor.detach() for name, tensor in trainable_parameters(larger).items()}
     pull = vjp(chart.project, params)[1]
     expected: Tensors = pull(before)[0]
-    spread = dict.fromkeys(params, 0.0)
+    wanted = {name: expected[name] + added[name] if name in added else expected[name] for name in after}
+    gaps = {name: _largest(wanted[name], tensor) for name, tensor in after.items()}
+    allowed = {name: max(_floor(tensor), _floor(wanted[name])) for name, tensor in after.items()}
+    # A sum that cancels may err by more than what one move shows.
     for seed in range(_NUDGES):
+        theirs = nudged if seed == 0 else _react(larger, few, gradient=True, nudge=seed).gradient
         ours: Tensors = pull(_react(base, few, gradient=True, nudge=seed).gradient)[0]
-        theirs = _react(larger, few, gradient=True, nudge=seed).gradient
-        for name in spread:
-            spread[name] += _largest(ours[name], expected[name]) + _largest(theirs[name], after[name])
-    for name, tensor in after.items():
-        wanted = expected[name] + added[name] if name in added else expected[name]
-        allowed = _TIMES * spread[name] + max(_floor(tensor), _floor(wanted))
-        if not (gap := _largest(wanted, tensor)) <= allowed:
-            raise SiteError(
-                f"{what} would keep outputs but not critical points: for an arbitrary residual the gradient of {name} "
-                f"is off by {gap:.1e}, as where padding hides a constant or a parameter is read elsewhere; choose "
-                "another layer."
-            )
+        for name in allowed:
+            allowed[name] += _TIMES * (_largest(ours[name], expected[name]) + _largest(theirs[name], after[name]))
+        off = [name for name, gap in gaps.items() if not gap <= allowed[name]]
+        if not off:
+            return
+    raise SiteError(
+        f"{what} would keep outputs but not critical points: for an arbitrary residual the gradient of {off[0]} "
+        f"is off by {gaps[off[0]]:.1e}, as where padding hides a constant or a parameter is read elsewhere; choose "
+        "another layer."
+    )
 
 
 def _react(network: nn.Module, batch: Any, gradient: bool = False, nudge: int | None = None) -> _Reaction:
@@ -163,8 +196,8 @@ def _react(network: nn.Module, batch: Any, gradient: bool = False, nudge: int | 
 
 def _nudged(tensor: Tensor, draws: torch.Generator) -> Tensor:
     """Return a tensor with each entry moved by an ulp."""
-    signs = 2 * torch.randint(2, tensor.shape, generator=draws) - 1
-    return tensor * (1 + torch.finfo(tensor.dtype).eps * signs.to(tensor))
+    signs = torch.empty(tensor.shape).bernoulli_(generator=draws).to(tensor)
+    return tensor * (1 + torch.finfo(tensor.dtype).eps * (2 * signs - 1))
 
 
 def _few(batch: Any) -> Any:
