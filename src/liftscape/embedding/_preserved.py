@@ -116,7 +116,7 @@ _ADVICE = (
 
 
 def _require_outputs(before: _Reaction, after: _Reaction, rounding: tuple[_Reaction, _Reaction], what: str) -> None:
-    """Raise unless all that a network returns is kept but for rounding, which moves a network's outputs on some data."""
+    """Raise unless all that a network returns is kept but for rounding, which tells two of its outputs apart."""
     same = before.outputs.keys() == after.outputs.keys() and len(before.numbers) == len(after.numbers)
     same = same and all(after.outputs[name].shape == tensor.shape for name, tensor in before.outputs.items())
     if not same:

@@ -36,14 +36,14 @@ def synthetic_inputs(model: nn.Module, at: str) -> Any:
         if node.op == "placeholder" and node.users:
             widths = [twin.get_submodule(str(user.target)).in_features for user in _linears(node, twin)]
             if not widths:
-                raise _refusal(at, model)
+                raise SiteError(_unseen(at, model))
             batch.append(torch.randn(_SAMPLES, widths[0], generator=draws, dtype=torch.float64).to(weight))
     inputs: Any = tuple(batch) if len(batch) > 1 else batch[0] if batch else None
     try:
         with torch.no_grad():
             call_model(twin, trainable_parameters(twin), inputs)
     except MODEL_ERRORS as error:
-        raise _refusal(at, model) from error
+        raise SiteError(_unseen(at, model)) from error
     return [(inputs, torch.zeros(_SAMPLES))]
 
 
@@ -60,9 +60,9 @@ def _linears(node: fx.Node, model: nn.Module) -> "list[fx.Node]":
     return found
 
 
-def _refusal(at: str, model: nn.Module) -> SiteError:
+def _unseen(at: str, model: nn.Module) -> str:
     """Say that inputs are needed."""
-    return SiteError(
+    return (
         f"whether {type(model).__name__} reads more of '{at}' than its neurons is seen by running it, and no inputs "
         "can be made up for it; pass inputs=."
     )
