@@ -19,13 +19,18 @@ def require_layer(model: nn.Module, name: str) -> Affine:
         The map.
 
     Raises:
-        SiteError: if there is none; the maps there are are listed.
+        SiteError: if there is none, where the maps there are are listed, or it is a convolution in groups.
     """
     module = dict(model.named_modules()).get(name)
     if not isinstance(module, (nn.Linear, nn.Conv2d)):
         known = [other for other, own in model.named_modules() if isinstance(own, (nn.Linear, nn.Conv2d))]
         what = "there is none of that name" if module is None else f"it is a {type(module).__name__}"
         raise SiteError(f"'{name}' must be a Linear or Conv2d, but {what}; these are {known}.")
+    if isinstance(module, nn.Conv2d) and module.groups != 1:
+        raise SiteError(
+            f"the channels of '{name}' come in {module.groups} groups of one size, so that none can be added or leave "
+            "alone; choose a layer without."
+        )
     return module
 
 
