@@ -1,16 +1,17 @@
 """The gradient of a null neuron's out-weights: its constant times that of the readers' biases."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from liftscape.embedding._preserved import Beside
 from liftscape.embedding._width_chart import WidenedLayer
 from liftscape.outcomes import SiteError
 from liftscape.risk import call_model, trainable_parameters
-from liftscape.sites import drawing_alike, hearing_inputs
+from liftscape.sites import drawing_alike
 
 __all__ = ["beside_null_neurons"]
 
@@ -59,18 +60,47 @@ def beside_null_neurons(wider: nn.Module, widened: Mapping[str, WidenedLayer]) -
 
 
 def _constants(model: nn.Module, widths: Mapping[str, int], samples: Any) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the smallest and largest value, (neurons, places), that reach each reader."""
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    """Return the smallest and largest value, (neurons, places), that reach each reader, a module or a call."""
+    params = trainable_parameters(model)
+    hearing = _Hearing({id(params[f"{name}.weight"]): name for name in widths}, widths)
+    # With gradients the forward pass is given these very tensors.
+    with torch.enable_grad(), drawing_alike(model), hearing:
+        call_model(model, params, samples)
+    missing = [name for name in widths if name not in hearing.found]
+    if missing:
+        raise SiteError(
+            f"'{missing[0]}' is read by other means than as a map, so that the constant of a null neuron is not seen; "
+            "use split, or choose another layer."
+        )
+    return hearing.found
 
-    def receive(name: str, h: Tensor) -> None:
-        if isinstance(model.get_submodule(name), nn.Linear):
-            rows = h.reshape(-1, widths[name], h.shape[-1] // widths[name])
+
+@final
+class _Hearing(TorchFunctionMode):
+    """Notes the extremes of what the maps with certain weights read."""
+
+    def __init__(self, names: Mapping[int, str], widths: Mapping[str, int]) -> None:
+        super().__init__()
+        self.names, self.widths = names, widths
+        self.found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at the arguments of a map and call it."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in {"linear", "conv2d"}:
+            given = dict(zip(("input", "weight"), args, strict=False)) | kwargs
+            name = self.names.get(id(given.get("weight")))
+            if name is not None:
+                self._note(name, given["input"].detach(), func.__name__ == "linear")
+        return func(*args, **kwargs)
+
+    def _note(self, name: str, h: Tensor, channels_last: bool) -> None:
+        """Take in what one call reads."""
+        width = self.widths[name]
+        if channels_last:
+            rows = h.reshape(-1, width, h.shape[-1] // width)
         else:
-            rows = h.movedim(-3, -1).reshape(-1, widths[name], 1)
+            rows = h.movedim(-3, -1).reshape(-1, width, 1)
         low, high = rows.amin(dim=0), rows.amax(dim=0)
-        known = found.get(name, (low, high))
-        found[name] = torch.minimum(low, known[0]), torch.maximum(high, known[1])
-
-    with hearing_inputs(model, list(widths), receive), torch.no_grad(), drawing_alike(model):
-        call_model(model, trainable_parameters(model), samples)
-    return found
+        known = self.found.get(name, (low, high))
+        self.found[name] = torch.minimum(low, known[0]), torch.maximum(high, known[1])
