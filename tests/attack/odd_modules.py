@@ -151,8 +151,10 @@ ODD: dict[str, Callable[[], nn.Module]] = {
     "branch on the width": lambda: Odd(lambda s, x: s.o(h(s, x)) * (2.0 if s.a(x).shape[-1] > 4 else 1.0)),
     "branch on the batch": lambda: Odd(lambda s, x: s.o(h(s, x)) / (s.a(x).shape[-1] if len(x) > 35 else 1)),
     "tied": lambda: Odd(lambda s, x: s.o(h(s, x)) + F.linear(s.back(x[:, :3]), s.a.weight.T)[:, :1], tied),
-    "in a list": lambda: Odd(lambda s, x: s.layers[1](torch.tanh(s.layers[0](x))), lambda s: put(layers=[s.a, s.o])(s)),
-    "behind a lambda": lambda: Odd(lambda s, x: s.o(s.f(x)), lambda s: put(f=lambda x: torch.tanh(s.a(x)))(s)),
+    "in a list": lambda: Odd(
+        lambda s, x: s.layers[1](torch.tanh(s.layers[0](x))), lambda s: setattr(s, "layers", [s.a, s.o])
+    ),
+    "behind a lambda": lambda: Odd(lambda s, x: s.o(s.f(x)), lambda s: setattr(s, "f", lambda x: torch.tanh(s.a(x)))),
     "forward hook": lambda: Odd(lambda s, x: s.o(h(s, x)), hooked),
     "gradient hook": lambda: Odd(lambda s, x: s.o(h(s, x)), masked),
     "own forward": lambda: Odd(lambda s, x: s.o(torch.tanh(s.a(x))), lambda s: setattr(s, "a", Scaled(3, 4))),
@@ -162,7 +164,7 @@ ODD: dict[str, Callable[[], nn.Module]] = {
     "counting": lambda: Odd(lambda s, x: (setattr(s, "n", s.n + 1), s.o(h(s, x)))[1], put(n=0)),
     "cached width": lambda: Odd(lambda s, x: s.o(h(s, x)) / s.width, put(width=4)),
     "einsum": lambda: Odd(lambda s, x: torch.einsum("ni,oi->no", h(s, x), s.o.weight) + s.o.bias),
-    "recurrent": lambda: Odd(lambda s, x: s.o(s.r(h(s, x)[None])[0][0]), put(r=nn.GRU(4, 4))),
+    "recurrent": lambda: Odd(lambda s, x: s.o(s.r(h(s, x)[None])[0][0]), put(r=nn.RNN(4, 4))),
 }
 
 

@@ -97,10 +97,7 @@ class _Hearing(TorchFunctionMode):
     def _note(self, name: str, h: Tensor, channels_last: bool) -> None:
         """Take in what one call reads."""
         width = self.widths[name]
-        if channels_last:
-            rows = h.reshape(-1, width, h.shape[-1] // width)
-        else:
-            rows = h.movedim(-3, -1).reshape(-1, width, 1)
+        rows = h.reshape(-1, width, h.shape[-1] // width) if channels_last else h.movedim(-3, -1).reshape(-1, width, 1)
         low, high = rows.amin(dim=0), rows.amax(dim=0)
         known = self.found.get(name, (low, high))
         self.found[name] = torch.minimum(low, known[0]), torch.maximum(high, known[1])

@@ -56,6 +56,13 @@ def require_preserved(
         SiteError: if one of them fails.
         ModelError: if the smaller network raises on the inputs.
     """
+    own = dict(larger.named_parameters())
+    lost = [name for name, p in base.named_parameters() if p._backward_hooks and name in own and own[name] is not p]
+    if lost:
+        raise SiteError(
+            f"the gradient of {lost[0]} passes through hooks, such as a mask, which {what} would not have; remove them "
+            "first."
+        )
     batch = first_batch(inputs)
     few = _few(batch)
     try:
