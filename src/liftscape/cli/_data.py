@@ -140,13 +140,17 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     """Read the arrays of an .npz file as tensors; other arrays than the two are only named."""
     require_unpacked(path, names=[f"{name}{end}" for name in _NAMES for end in ("", ".npy")])
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # A file that turns out to be no archive would be left open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] if name in _NAMES else np.empty(0) for name in archive.files}
     except _UNREADABLE as error:
         detail = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise LoadError(
             f"{path} ({path.stat().st_size} bytes) is no readable .npz of plain arrays: {detail}."
         ) from error
+    raw = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if raw:
+        raise LoadError(f"{path} must hold arrays, but {', '.join(raw)} is none; write it with numpy.savez.")
     try:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
     except (TypeError, ValueError) as error:

@@ -165,12 +165,12 @@ def _require_gradient(
         ours: Tensors = pull(_react(base, few, gradient=True, nudge=seed).gradient)[0]
         for name in allowed:
             allowed[name] += _TIMES * (_largest(ours[name], expected[name]) + _largest(theirs[name], after[name]))
-        off = [name for name, gap in gaps.items() if not gap <= allowed[name]]
-        if not off:
+        if all(gap <= allowed[name] for name, gap in gaps.items()):
             return
+    worst = next(name for name, gap in gaps.items() if not gap <= allowed[name])
     raise SiteError(
-        f"{what} would keep outputs but not critical points: for an arbitrary residual the gradient of {off[0]} "
-        f"is off by {gaps[off[0]]:.1e}, as where padding hides a constant or a parameter is read elsewhere; choose "
+        f"{what} would keep outputs but not critical points: for an arbitrary residual the gradient of {worst} "
+        f"is off by {gaps[worst]:.1e}, as where padding hides a constant or a parameter is read elsewhere; choose "
         "another layer."
     )
 

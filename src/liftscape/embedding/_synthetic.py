@@ -34,10 +34,10 @@ def synthetic_inputs(model: nn.Module, at: str) -> Any:
     batch = []
     for node in graph.nodes:
         if node.op == "placeholder" and node.users:
-            widths = [twin.get_submodule(str(user.target)).in_features for user in _linears(node, twin)]
-            if not widths:
+            readers = _readers(node, twin)
+            if not readers:
                 raise SiteError(_unseen(at, model))
-            batch.append(torch.randn(_SAMPLES, widths[0], generator=draws, dtype=torch.float64).to(weight))
+            batch.append(torch.randn(_SAMPLES, readers[0].in_features, generator=draws, dtype=torch.float64).to(weight))
     inputs: Any = tuple(batch) if len(batch) > 1 else batch[0] if batch else None
     try:
         with torch.no_grad():
@@ -47,13 +47,14 @@ def synthetic_inputs(model: nn.Module, at: str) -> Any:
     return [(inputs, torch.zeros(_SAMPLES))]
 
 
-def _linears(node: fx.Node, model: nn.Module) -> "list[fx.Node]":
-    """Return the calls of Linears that read a node, or what other functions make of it."""
-    found, waiting, seen = list[fx.Node](), [node], set[fx.Node]()
+def _readers(node: fx.Node, model: nn.Module) -> list[nn.Linear]:
+    """Return the Linears that read a node, or what other functions make of it."""
+    found, waiting, seen = list[nn.Linear](), [node], set[fx.Node]()
     while waiting:
         for user in waiting.pop(0).users:
-            if user.op == "call_module" and isinstance(model.get_submodule(str(user.target)), nn.Linear):
-                found.append(user)
+            called = model.get_submodule(str(user.target)) if user.op == "call_module" else None
+            if isinstance(called, nn.Linear):
+                found.append(called)
             elif user not in seen:
                 seen.add(user)
                 waiting.append(user)
