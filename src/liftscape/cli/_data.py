@@ -1,6 +1,8 @@
 """Data of the user's own: a function, or a file with ``inputs`` and ``targets``, converted to one dtype."""
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from liftscape._files import LARGEST, require_unpacked
 from liftscape.cli._user_code import call_user, find_user_object, is_reference
 from liftscape.embedding._weights import read_weights
 from liftscape.outcomes import DataError, LiftscapeError, LoadError, ModelError
@@ -19,6 +22,23 @@ from liftscape.risk import Batches, as_batches, call_model, check_real, trainabl
 __all__ = ["check_call", "load_data"]
 
 _NAMES = ("inputs", "targets")
+# What NumPy raises on headers and members that are damaged, or say what no memory holds.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    NotImplementedError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +125,11 @@ def _read_file(path: Path) -> tuple[Tensor, Tensor]:
         )
     if not path.is_file():
         raise LoadError(f"there is no data file {path}; give one that holds inputs and targets.")
+    if path.stat().st_size > LARGEST:
+        raise LoadError(
+            f"{path} holds {path.stat().st_size / 2**30:.1f} GiB, more than the {LARGEST / 2**30:.1f} GiB that are "
+            "read at once; give a function that returns it in batches."
+        )
     arrays = _read_npz(path) if path.suffix == ".npz" else read_weights(path)
     if not set(_NAMES) <= arrays.keys():
         raise LoadError(f"{path} must hold inputs and targets, but it holds {', '.join(arrays) or 'nothing'}.")
@@ -113,14 +138,19 @@ def _read_file(path: Path) -> tuple[Tensor, Tensor]:
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
     """Read the arrays of an .npz file as tensors; other arrays than the two are only named."""
+    require_unpacked(path, names=[f"{name}{end}" for name in _NAMES for end in ("", ".npy")])
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # A file that turns out to be no archive would be left open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] if name in _NAMES else np.empty(0) for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _UNREADABLE as error:
         detail = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise LoadError(
             f"{path} ({path.stat().st_size} bytes) is no readable .npz of plain arrays: {detail}."
         ) from error
+    raw = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if raw:
+        raise LoadError(f"{path} must hold arrays, but {', '.join(raw)} is none; write it with numpy.savez.")
     try:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
     except (TypeError, ValueError) as error:

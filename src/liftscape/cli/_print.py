@@ -11,6 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+
+from liftscape._text import as_bytes, printable
 
 __all__ = [
     "as_json",
@@ -56,7 +59,7 @@ def write_json(value: Mapping[str, Any], out: Path | None = None) -> None:
     from liftscape._files import write_atomically
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, text.encode("utf-8"))
+    write_atomically(out, as_bytes(text))
 
 
 def as_json(value: Mapping[str, Any]) -> str:
@@ -82,11 +85,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Returns:
         The table.
     """
-    made = Table(title=title, title_justify="left", show_edge=False)
+    made = Table(title=Text(printable(title)), title_justify="left", show_edge=False)
     listed = [list(row) for row in rows]
     for index, name in enumerate(columns):
         numeric = bool(listed) and all(isinstance(row[index], (int, float)) for row in listed)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(as_text(name), justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         made.add_row(*(as_text(value) for value in row))
     return made
@@ -102,12 +105,12 @@ def facts(title: str, values: Mapping[str, Any]) -> Table:
     Returns:
         The table.
     """
-    made = Table(title=title, title_justify="left", show_edge=False, show_header=False)
+    made = Table(title=Text(printable(title)), title_justify="left", show_edge=False, show_header=False)
     made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in values.items():
         if value is not None:
-            made.add_row(name, as_text(value))
+            made.add_row(as_text(name), as_text(value))
     return made
 
 
@@ -117,7 +120,7 @@ def tell(sentence: str) -> None:
     Args:
         sentence: what to say.
     """
-    print(sentence, file=sys.stderr, flush=True)
+    print(printable(sentence), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -169,6 +172,7 @@ def user_output_aside() -> Generator[None]:
 
 def _write(text: str) -> None:
     """Write to stdout; where the reader has left, the rest of the output goes nowhere."""
+    text = as_bytes(text).decode("utf-8")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -190,4 +194,4 @@ def as_text(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, (tuple, list)):
         return ", ".join(as_text(entry) for entry in value)
-    return str(value)
+    return printable(str(value))

@@ -195,7 +195,8 @@ def _smooth_verdict(
     if rough is not None:
         sides = one_sided_descent(risk, tolerance, max_products=max_products, field=field)
         evidence |= {"one_sided_descent": sides.descent, "one_sided_rate": sides.rate}
-        if sides.descent and sides.stationary:
+        # Smooth operations have no kink: what looks like one is a structure too small to be resolved.
+        if sides.descent and sides.stationary and (kinks.on_curvature_kink or kinks.unlisted):
             return Verdict("one-sided saddle", f"{rough}, and R falls along a half-line")
         return Verdict("undecided", f"{rough}, so that the Hessian need not be that of all sides")
     near = contraction(risk, spectrum.hessian, *spectrum.resolved, spectrum.hessian_rounding)

@@ -15,7 +15,7 @@ from liftscape.risk import EmpiricalRisk, RandomRounding, SymmetricOperator
 
 __all__ = ["Smoothness", "roughness", "smoothness"]
 
-_RAYS, _RUNGS = 10, 16
+_RAYS, _RUNGS = 10, 20
 # ∇R(θ + hu) − ∇R(θ − hu) − 2h∇²R u is of the order h² at least where R is C³, and not smaller than h at a jump of ∇²R.
 _SMOOTH = 1.5
 _DRAWS, _SAFETY = 2, 4.0
@@ -37,7 +37,7 @@ class Smoothness(Outcome):
 
 
 def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: int = 0) -> Smoothness:
-    """Compare gradients on both sides of θ with the quadratic model, on random rays at sixteen radii.
+    """Compare gradients on both sides of θ with the quadratic model, on random rays at twenty radii.
 
     e(h) = ∇R(θ + hu) − ∇R(θ − hu) − 2h∇²R u: of order h⁰ across a kink at θ, h¹ where the curvature jumps.
 

@@ -1,7 +1,7 @@
 """Approximate lifting through a smooth activation, near a point of inflection."""
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, final
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from liftscape.embedding._choose import choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import draw_frames, numerical_rank
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._preserved import require_preserved
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
 from liftscape.risk import trainable_parameters
 from liftscape.sites import copy_with, require_site
@@ -37,6 +38,18 @@ class ApproximatedSite(Outcome):
     epsilon: float
     inflection: float
     slope: float
+
+
+@final
+class _Line(nn.Module):
+    """t ↦ λt + μ."""
+
+    def __init__(self, slope: float, intercept: float) -> None:
+        super().__init__()
+        self.slope, self.intercept = slope, intercept
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        return self.slope * t + self.intercept
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,9 @@ def approximate_lift(
         f"{prefix}B",
         tuple(trainable_parameters(model)),
     )
+    # The law of the line at t₀ is exact; what the activation adds is of order ε².
+    straight = copy_with(lifted, {f"{prefix}activation": _Line(slope, value - slope * point)}, share=True)
+    require_preserved(model, straight, chart, inputs, f"the approximate lift of '{site.name}'")
     evidence = ApproximatedSite(site.name, k, numerical_rank(weight), epsilon, point, slope)
     return Embedding(lifted, copy_with(model, {}), (evidence,), chart, NoLaw())
 

@@ -37,6 +37,17 @@ class Chart(ABC):
             θ by name, in the order of the smaller network.
         """
 
+    @abstractmethod
+    def magnitude(self, params: Parameters) -> dict[str, Tensor]:
+        """Return the sum of the moduli of the products that make each entry of π(θ′), by which it may err.
+
+        Args:
+            params: θ′ by name.
+
+        Returns:
+            Numbers of at least |π(θ′)|, by name of θ.
+        """
+
     @final
     def jacobian(self, params: Parameters) -> Float[Tensor, "M M_embedded"]:
         """Return J = Dπ(θ′), dense.
@@ -137,6 +148,17 @@ class ComposedChart(Chart):
             θ by name.
         """
         return self.inner.project(self.outer.project(params))
+
+    def magnitude(self, params: Parameters) -> dict[str, Tensor]:
+        """Return the moduli's sums of one chart after the other.
+
+        Args:
+            params: θ′ by name.
+
+        Returns:
+            Numbers by name of θ.
+        """
+        return self.inner.magnitude(self.outer.magnitude(params))
 
     @property
     def maps(self) -> frozenset[str]:

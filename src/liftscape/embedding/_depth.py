@@ -16,6 +16,7 @@ from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._insert import insert, layer_suffix, lines_of, matrices_of
 from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
+from liftscape.embedding._preserved import require_preserved
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.outcomes import ActivationError, EmbeddingError, ModelError, Outcome
 from liftscape.risk import require_module, trainable_parameters
@@ -158,6 +159,7 @@ def _lift_one(
         tuple(trainable_parameters(model)),
         groups,
     )
+    require_preserved(model, lifted, chart, inputs, f"the lift of '{site.name}'")
     base = copy_with(model, {}, share)
     redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(base, source or generator)[0]
     manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)

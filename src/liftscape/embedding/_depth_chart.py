@@ -1,7 +1,7 @@
 """The chart of inserted layers: a chain of affine maps on affine pieces collapses to one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from jaxtyping import Float
@@ -66,6 +66,18 @@ class DepthChart(Chart):
         weight = weight.reshape(-1, *params[_join(self.layers[0].name, "weight")].shape[1:])
         collapsed = {_join(self.site, "weight"): weight, _join(self.site, "bias"): bias}
         return {name: collapsed[name] if name in collapsed else params[name] for name in self.order}
+
+    def magnitude(self, params: Parameters) -> dict[str, Tensor]:
+        """Return |B||Λ||A|, |B|(|Λ||c| + |μ|) + |d|, and what is handed on as it is.
+
+        Args:
+            params: θ′ by name.
+
+        Returns:
+            Numbers by name of θ.
+        """
+        layers = tuple(InsertedLayer(own.name, own.slope.abs(), own.intercept.abs()) for own in self.layers)
+        return replace(self, layers=layers).project({name: tensor.abs() for name, tensor in params.items()})
 
     def collapse(self, params: Parameters) -> tuple[Tensor, Tensor | None]:
         """Return W = BΛA, as a matrix for each group, and b = B(Λc + μ) + d of the chain.

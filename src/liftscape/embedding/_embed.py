@@ -16,13 +16,15 @@ from liftscape.embedding._layers import (
     places_of,
     require_affine,
     require_biases,
-    require_kept,
     require_layer,
     require_trainable,
 )
 from liftscape.embedding._neuron_map import NeuronMap, check_factors
+from liftscape.embedding._null_law import beside_null_neurons
 from liftscape.embedding._prediction import InertiaLaw
+from liftscape.embedding._preserved import require_preserved
 from liftscape.embedding._readers import follow_neurons
+from liftscape.embedding._synthetic import synthetic_inputs
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
 from liftscape.outcomes import EmbeddingError, Outcome, SiteError
@@ -116,8 +118,10 @@ def embed(
         WidenedSite(name, tuple(own.readers), own.neurons.index, own.neurons.shares, own.neurons.null_like)
         for name, own in widened.items()
     )
-    if any(own.norms or isinstance(network.get_submodule(name), nn.Conv2d) for name, own in widened.items()):
-        require_kept(network, wider, next(iter(widened)), inputs)
+    samples = synthetic_inputs(network, next(iter(widened))) if inputs is None else inputs
+    what = f"the embedding that widens {' and '.join(map(repr, widened))}"
+    has_null = any(None in own.neurons.index for own in widened.values())
+    require_preserved(network, wider, chart, samples, what, beside_null_neurons(wider, widened) if has_null else None)
     law = _law_of(network, widened, chart.added_parameters(trainable_parameters(wider)), inputs)
     step = Embedding(wider, copy_with(network, {}), evidence, chart, law)
     if given is None:

@@ -1,15 +1,11 @@
 """The layers that may become wider, and why the others may not."""
 
-from math import inf
-from typing import Any
-
-import torch
 from torch import nn
 
-from liftscape.outcomes import ModelError, SiteError
-from liftscape.sites import AFFINE, Affine, first_batch, output_gap
+from liftscape.outcomes import SiteError
+from liftscape.sites import AFFINE, Affine
 
-__all__ = ["places_of", "require_affine", "require_biases", "require_kept", "require_layer", "require_trainable"]
+__all__ = ["places_of", "require_affine", "require_biases", "require_layer", "require_trainable"]
 
 
 def require_layer(model: nn.Module, name: str) -> Affine:
@@ -23,13 +19,18 @@ def require_layer(model: nn.Module, name: str) -> Affine:
         The map.
 
     Raises:
-        SiteError: if there is none; the maps there are are listed.
+        SiteError: if there is none, where the maps there are are listed, or it is a convolution in groups.
     """
     module = dict(model.named_modules()).get(name)
     if not isinstance(module, (nn.Linear, nn.Conv2d)):
         known = [other for other, own in model.named_modules() if isinstance(own, (nn.Linear, nn.Conv2d))]
         what = "there is none of that name" if module is None else f"it is a {type(module).__name__}"
         raise SiteError(f"'{name}' must be a Linear or Conv2d, but {what}; these are {known}.")
+    if isinstance(module, nn.Conv2d) and module.groups != 1:
+        raise SiteError(
+            f"the channels of '{name}' come in {module.groups} groups of one size, so that none can be added or leave "
+            "alone; choose a layer without."
+        )
     return module
 
 
@@ -71,29 +72,6 @@ def places_of(model: nn.Module, at: str, reader: str) -> int:
     return columns // len(map_.weight)
 
 
-def require_kept(model: nn.Module, wider: nn.Module, at: str, inputs: Any) -> None:
-    """Raise unless outputs are kept on the first batch: channels may have been mixed with places.
-
-    Args:
-        model: before.
-        wider: after.
-        at: the layer.
-        inputs: the data.
-
-    Raises:
-        SiteError: if they are not.
-    """
-    try:
-        gap, scale = output_gap(model, wider, [first_batch(inputs)])
-    except (RuntimeError, ModelError):
-        gap, scale = inf, 1.0
-    # Far above rounding, far below what a channel in the wrong place changes.
-    if gap > torch.finfo(model.get_parameter(f"{at}.weight").dtype).eps ** 0.5 * scale:
-        raise SiteError(
-            "the neurons do not reach their readers one by one, or as blocks of features; choose another layer."
-        )
-
-
 def require_biases(model: nn.Module, at: str, readers: tuple[str, ...]) -> None:
     """Refuse a null neuron whose readers have no bias that is critical with it.
 
@@ -120,7 +98,7 @@ def require_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
         names: of the maps.
 
     Raises:
-        SiteError: if one is reparametrised, tied or frozen.
+        SiteError: if one is reparametrised, hooked, tied or frozen.
     """
     parameters = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
     for name in names:
@@ -130,6 +108,15 @@ def require_trainable(model: nn.Module, names: tuple[str, ...]) -> None:
             raise SiteError(
                 f"'{name}' is reparametrised, so its neurons cannot be copied; remove the parametrisation first."
             )
+        hooks = (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+            *(p._backward_hooks for p in own),
+        )
+        if any(hooks):
+            raise SiteError(f"'{name}' has hooks, which its wider copy would not have; remove them first.")
         if any(parameters.count(id(p)) > 1 for p in own):
             raise SiteError(f"parameters of '{name}' are tied to another module; untie them and try again.")
         if any(not p.requires_grad for p in own):

@@ -10,11 +10,16 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece
 from liftscape.embedding._chart import Chart
+from liftscape.embedding._preserved import outputs_off
 from liftscape.outcomes import EmbeddingError, Outcome
 from liftscape.risk import flatten, trainable_parameters
 from liftscape.sites import stream_neurons
 
 __all__ = ["LiftedManifold", "Membership", "OccupiedLayer"]
+
+# Ulps that a sum of products may be off by, whatever tolerance is asked for.
+_ULPS = 64
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Membership(Outcome):
 
     Attributes:
         holds: the verdict.
-        gap: largest relative difference between π(θ′) and θ.
+        gap: largest difference between an entry of π(θ′) and of θ, relative to the products that make it.
         margin: smallest distance of a pre-activation to an end of its piece; negative outside.
         reason: one sentence.
     """
@@ -107,7 +112,8 @@ class LiftedManifold:
 
         Args:
             model: a network of the same structure as the lifted one.
-            tolerance: largest |π(θ′) − θ| allowed, relative to the largest factor product behind it.
+            tolerance: largest |π(θ′) − θ| allowed, entry by entry relative to the products that make it, and largest
+                change of outputs on S, relative to each output; some ulps at least.
 
         Returns:
             The verdict with its evidence; truthy if it holds.
@@ -121,13 +127,18 @@ class LiftedManifold:
                 f"contains compares networks of one structure, but the given {type(model).__name__} has parameters "
                 f"{list(params)} and the lifted network {list(own)}; give a network with the same layers."
             )
-        base = flatten(trainable_parameters(self.base))
-        gap = float((flatten(self.chart.project(params)) - base).abs().max() / base.abs().max().clamp_min(1e-300))
+        allowed = max(tolerance, _ULPS * max(torch.finfo(tensor.dtype).eps for tensor in own.values()))
+        wide = {name: tensor.detach().double() for name, tensor in params.items()}
+        base = flatten({name: tensor.double() for name, tensor in trainable_parameters(self.base).items()})
+        products = torch.maximum(flatten(self.chart.magnitude(wide)), base.abs())
+        gap = float(((flatten(self.chart.project(wide)) - base).abs() / products.clamp_min(_TINY)).max())
         margin = self.margin(model)
-        if gap > tolerance:
-            return Membership(False, gap, margin, f"π(θ′) differs from θ by {gap:.2e}, more than {tolerance:.0e}.")
-        if margin <= 0:
+        if not gap <= allowed:
+            return Membership(False, gap, margin, f"π(θ′) differs from θ by {gap:.2e}, more than {allowed:.0e}.")
+        if not margin > 0:
             return Membership(False, gap, margin, f"a neuron leaves its affine piece by {-margin:.2e} on the data.")
+        if (change := outputs_off(self.base, model, self.inputs, allowed)) is not None:
+            return Membership(False, gap, margin, f"outputs on the data differ by {change:.2e}.")
         return Membership(True, gap, margin, "π(θ′) = θ and every inserted neuron stays on its affine piece.")
 
     def sample(self, generator: torch.Generator | None = None) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftscape.activations import as_module, is_positively_homogeneous, kind_of
 from liftscape.embedding._embed import columns_of
-from liftscape.embedding._layers import require_affine, require_layer
+from liftscape.embedding._layers import places_of, require_affine, require_layer
 from liftscape.embedding._readers import find_readers
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
 from liftscape.risk import require_module
@@ -81,6 +81,8 @@ def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9
         raise EmbeddingError(f"tolerance must be at least 0, but {tolerance} was given.")
     map_ = require_layer(require_module(model), at)
     readers = {name: require_affine(model, name) for name in find_readers(model, at, inputs)}
+    for name in readers:
+        places_of(model, at, name)
     homogeneous, odd = (False, False) if inputs is None else _laws_of(model, at, tuple(readers), inputs)
     rows = _rows(map_)
     lengths = rows.norm(dim=1)

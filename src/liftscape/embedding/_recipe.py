@@ -111,7 +111,7 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
             made.get_submodule(name)._modules.pop(key, None)
     except LoadError:
         raise
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise LoadError(
             f"the recipe describes what torch refuses to build: {reason}; save the network again."

@@ -187,8 +187,9 @@ def _read_recipe(weights: Path) -> dict[str, Any]:
         raise LoadError(f"{weights} carries no recipe; give a folder or a .safetensors file that lift or fold wrote.")
     try:
         recipe = json.loads(text)
-    except ValueError as error:
-        raise LoadError(f"the recipe in {weights} is no JSON: {error}; save the network again.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = error if isinstance(error, ValueError) else "it is nested too deeply"
+        raise LoadError(f"the recipe in {weights} is no JSON: {reason}; save the network again.") from error
     wanted = {"format", "edits", "sha256"}
     if not isinstance(recipe, dict) or not wanted <= recipe.keys() or not isinstance(recipe["edits"], list):
         raise LoadError(f"{weights} carries no recipe of a network; it must hold {', '.join(sorted(wanted))}.")

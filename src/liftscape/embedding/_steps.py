@@ -11,10 +11,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import SiteError
-from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named
+from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named, untouched
 from liftscape.sites import first_batch
 
-__all__ = ["RANDOM", "RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps"]
+__all__ = ["RANDOM", "RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps", "traced"]
 
 # Position and default of the argument that makes them random.
 RANDOM = {"dropout": (2, True), "alpha_dropout": (2, False), "feature_alpha_dropout": (2, False), "rrelu": (3, False)}
@@ -60,6 +60,29 @@ class _Tracer(fx.Tracer):
         )
 
 
+def traced(model: nn.Module, at: str) -> fx.Graph:
+    """Return the forward pass as a graph for symbolic inputs, Linears whole.
+
+    Args:
+        model: any module.
+        at: the layer whose neurons are to be followed, for the error.
+
+    Returns:
+        The graph.
+
+    Raises:
+        SiteError: if the pass branches on tensors.
+    """
+    try:
+        with untouched(model):
+            return _Tracer().trace(model)
+    except Exception as error:
+        raise SiteError(
+            f"the neurons of '{at}' cannot be followed through {type(model).__name__} symbolically "
+            f"({type(error).__name__}); pass inputs=, so that the forward pass can be recorded."
+        ) from error
+
+
 def symbolic_steps(model: nn.Module, at: str) -> Steps:
     """Write down the forward pass for symbolic inputs.
 
@@ -73,13 +96,7 @@ def symbolic_steps(model: nn.Module, at: str) -> Steps:
     Raises:
         SiteError: if the pass branches on tensors.
     """
-    try:
-        nodes = list(_Tracer().trace(model).nodes)
-    except Exception as error:
-        raise SiteError(
-            f"the neurons of '{at}' cannot be followed through {type(model).__name__} symbolically "
-            f"({type(error).__name__}); pass inputs=, so that the forward pass can be recorded."
-        ) from error
+    nodes = list(traced(model, at).nodes)
     constants: dict[str, Tensor] = dict(model.named_parameters()) | dict(model.named_buffers())
     key: dict[fx.Node, Hashable] = {
         node: str(node.target) if node.op == "get_attr" and str(node.target) in constants else node for node in nodes
@@ -162,8 +179,7 @@ def _recorded(model: nn.Module, inputs: Any) -> Steps:
     twin = copy_model(model)
     names = {id(tensor): name for name, tensor in (*twin.named_parameters(), *twin.named_buffers())}
     args, kwargs = arguments_of(inputs)
-    devices = sorted({tensor.device.index for tensor in twin.parameters() if tensor.is_cuda})
-    with torch.random.fork_rng(devices), torch.no_grad(), _Recorder(names) as recorder:
+    with untouched(twin), torch.no_grad(), _Recorder(names) as recorder:
         outputs = twin(*args, **kwargs)
     returned = tuple(recorder.key(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
     constants = dict(twin.named_parameters()) | dict(twin.named_buffers())

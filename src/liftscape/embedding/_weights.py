@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from liftscape._files import LARGEST, require_unpacked
 from liftscape.outcomes import LoadError
 
 __all__ = ["load_strictly", "read_weights"]
@@ -35,10 +36,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, MemoryError) as error:
             raise LoadError(_unreadable(path, error)) from error
     if path.suffix not in {".pt", ".pth", ".bin"}:
         raise LoadError(f"weights are read from .safetensors, .pt, .pth or .bin, but {path} was given.")
+    require_unpacked(path, max(LARGEST, path.stat().st_size))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -47,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 f"{path} holds more than tensors, and reading it would run code; save model.state_dict() instead."
             ) from error
         raise LoadError(_unreadable(path, error)) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         raise LoadError(_unreadable(path, error)) from error
     return _as_tensors(path, state)
 

@@ -1,9 +1,10 @@
 """The chart of width embeddings: copies of a neuron flow together, a null neuron is forgotten."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from liftscape.embedding._chart import Chart, Parameters
@@ -58,9 +59,24 @@ class WidthChart(Chart):
         Returns:
             θ by name.
         """
+        return self._contract(params, lambda matrix: matrix)
+
+    def magnitude(self, params: Parameters) -> dict[str, Tensor]:
+        """Return Σ_j |β_j w_j| and Σ_j |a_j|.
+
+        Args:
+            params: θ′ by name.
+
+        Returns:
+            Numbers by name of θ.
+        """
+        return self._contract({name: tensor.abs() for name, tensor in params.items()}, torch.abs)
+
+    def _contract(self, params: Parameters, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Let the copies flow together by a function of the shares."""
         smaller = dict(params)
         for name, layer in self.layers.items():
-            rows, columns = layer.neurons.rows(layer.width), layer.neurons.columns(layer.width)
+            rows, columns = of(layer.neurons.rows(layer.width)), of(layer.neurons.columns(layer.width))
             for key in (_join(module, own) for module in (name, *layer.norms) for own in ("weight", "bias")):
                 if key in smaller:
                     smaller[key] = _contracted(smaller[key], rows, 0)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.linearity import rows_read, rows_written
+from liftscape.outcomes import SiteError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, Affine, hearing_pairs, run_batches
 
@@ -81,8 +82,12 @@ def stream_gradients(
         names: Linear maps and convolutions.
         receive: called once for each call of a map.
         moves: what is added to z_i of a map, by name; g_i is then taken there.
+
+    Raises:
+        SiteError: if a map is never called.
     """
     heard: list[tuple[str, Tensor, Tensor, Tensor]] = []
+    seen: set[str] = set()
 
     def hook(name: str) -> Callable[[Affine, Any, Tensor], Tensor]:
         def listen(map_: Affine, args: Any, z: Tensor) -> Tensor:
@@ -98,11 +103,19 @@ def stream_gradients(
     with torch.enable_grad(), _changed(risk.model, {name: hook(name) for name in names}):
         for term in risk.terms(risk.parameters):
             probes = [entry[3] for entry in heard]
-            gradients = torch.autograd.grad(term, probes, allow_unused=True)
+            # A batch on which the forward pass takes another way calls none of them.
+            gradients = torch.autograd.grad(term, probes, allow_unused=True) if probes else ()
+            seen.update(entry[0] for entry in heard)
             for (name, h, z, probe), g in zip(heard, gradients, strict=True):
                 map_ = risk.model.get_submodule(name)
                 receive(name, h, z, rows_written(map_, torch.zeros_like(probe) if g is None else g))  # pyright: ignore[reportArgumentType]
             heard.clear()
+    for name in names:
+        if name not in seen:
+            raise SiteError(
+                f"'{name}' is called on few samples but not on these data; give batches of a size at which the forward "
+                "pass takes one way."
+            )
 
 
 def collect_rows(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liftscape.risk import call_model, require_module, trainable_parameters
+from liftscape.risk import call_model, require_module, trainable_parameters, untouched
 from liftscape.sites import first_batch
 
 __all__ = ["operations"]
@@ -44,7 +44,7 @@ def operations(model: nn.Module, inputs: Any) -> int:
         places = prod(output.shape[2:]) * len(output) if isinstance(module, _CONVOLUTIONS) else prod(output.shape[:-1])
         counts[0] += weight.numel() * places
 
-    with ExitStack() as stack, torch.no_grad():
+    with untouched(model), ExitStack() as stack, torch.no_grad():
         for module in model.modules():
             if isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
                 stack.callback(module.register_forward_hook(count).remove)

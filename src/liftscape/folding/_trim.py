@@ -108,7 +108,10 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
     if affine_path:
         trimmed, choices = with_affine_paths(trimmed, *_free_runs(trimmed, source), source)
         rows = [
-            replace(row, beside=choices[row.activation].left, reason=choices[row.activation].reason) for row in rows
+            replace(row, beside=choices[row.activation].left, reason=choices[row.activation].reason)
+            if row.activation in choices
+            else replace(row, reason="another number of samples takes another way through the network.")
+            for row in rows
         ]
     if any(row.removed or row.beside for row in rows):
         changed = change_of_outputs(model, trimmed, source)

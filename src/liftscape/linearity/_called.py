@@ -9,7 +9,7 @@ from torch import nn
 from liftscape.activations import as_module, kind_of, module_of
 from liftscape.linearity._occupancy import Occupancy, activation_modules, has_pieces, piece_occupancy
 from liftscape.linearity._runs import Run, find_runs
-from liftscape.outcomes import ActivationError, ModelError
+from liftscape.outcomes import ActivationError, ModelError, SiteError
 from liftscape.sites import as_graph, first_batch
 
 __all__ = ["foldable", "runs_occupancy"]
@@ -74,6 +74,9 @@ def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[s
 
     Returns:
         Entries by the activation's name.
+
+    Raises:
+        SiteError: if one of them is never called.
     """
     free = {run.activation: run.is_call for run in runs if run.refusal is None}
     if not free:
@@ -81,7 +84,14 @@ def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[s
     # Calls are heard only where all activations are.
     names = None if any(free.values()) else list(free)
     dtype = next(model.parameters()).dtype
-    return {own.name: own for own in piece_occupancy(model, inputs, names, dtype) if own.name in free}
+    found = {own.name: own for own in piece_occupancy(model, inputs, names, dtype) if own.name in free}
+    missing = [name for name in free if name not in found]
+    if missing:
+        raise SiteError(
+            f"'{missing[0]}' is called on few samples but not on these inputs, so no pre-activations reach it; give "
+            "batches of a size at which the forward pass takes one way."
+        )
+    return found
 
 
 def _activation(_name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module | None:

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from liftscape.report._labels import label_levels
+from liftscape.report._plain_texts import label_of
 from liftscape.report._style import INK, MUTED, SERIES, new_panel
 from liftscape.studies.findings import Chart, HeatMap, Series
 
@@ -58,6 +59,8 @@ def _add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]
     renderer = FigureCanvasAgg(figure).get_renderer()
     for columns in (3, 2, 1):
         legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+        for text in legend.get_texts():
+            text.set_parse_math(False)
         if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
             return
         legend.remove()
@@ -65,7 +68,7 @@ def _add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]
 
 def _draw(axes: Axes, series: Series) -> None:
     """Draw one series in its role."""
-    colour, label = _COLOURS[series.group % len(_COLOURS)], series.label or None
+    colour, label = _COLOURS[series.group % len(_COLOURS)], label_of(series.label) or None
     if series.role == "points":
         axes.plot(series.x, series.y, "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0, label=label)
     elif series.role == "faint":

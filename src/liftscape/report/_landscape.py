@@ -13,6 +13,7 @@ from torch import Tensor
 from liftscape._files import write_atomically
 from liftscape.curvature import Slice, Surface, Trajectory
 from liftscape.outcomes import LiftscapeError
+from liftscape.report._plain_texts import label_of
 from liftscape.report._style import INK, MUTED, PAPER, SERIES, figure_style, new_panel
 from liftscape.report._svg import render
 
@@ -105,8 +106,14 @@ def draw_slice(slices: Sequence[Slice], labels: Sequence[str] = ()) -> Figure:
         seen = torch.isfinite(line.values)
         values = torch.where(seen, line.values, torch.nan)
         # A lone finite point between two that are not has no line; the marker shows it.
+        label = label_of(labels[index]) if labels else None
         axes.plot(
-            line.coordinates, values, color=colour, marker=".", markersize=4, label=labels[index] if labels else None
+            line.coordinates,
+            values,
+            color=colour,
+            marker=".",
+            markersize=4,
+            label=label,
         )
         gaps = line.coordinates[~seen]
         missing |= len(gaps) > 0

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from liftscape._files import write_atomically
+from liftscape._text import as_bytes, printable
 from liftscape.outcomes import LoadError
 from liftscape.report._captions import power_of_ten
 from liftscape.report._svg import Panel
@@ -39,11 +40,12 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.filters["ten"] = power_of_ten
     templates = files("liftscape.report") / "templates"
-    return environment.get_template(template).render(
+    page = environment.get_template(template).render(
         **values,
         style=Markup((templates / "page.css").read_text(encoding="utf-8")),
         script=Markup((templates / "page.js").read_text(encoding="utf-8")),
     )
+    return printable(page)
 
 
 def check_folder(out: Path) -> None:
@@ -91,6 +93,6 @@ def write_report(out: Path, page: str, panels: Mapping[str, Sequence[Panel]], re
         for panel in group:
             write_atomically(figures / f"{panel.name}.svg", panel.svg)
             write_atomically(figures / f"{panel.name}.png", panel.png)
-    write_atomically(out / _RESULT, result.encode("utf-8"))
+    write_atomically(out / _RESULT, as_bytes(result))
     write_atomically(out / _PAGE, page.encode("utf-8"))
     return out / _PAGE

@@ -2,12 +2,15 @@
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from html import escape
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from liftscape._text import printable
+from liftscape.report._plain_texts import plain_texts
 from liftscape.report._style import THEMED, figure_style
 
 __all__ = ["Panel", "render"]
@@ -47,13 +50,19 @@ def render(name: str, figure: Figure, alt: str) -> Panel:
     Returns:
         The panel.
     """
-    title = figure.axes[0].get_title(loc="left")
     svg, png = io.BytesIO(), io.BytesIO()
-    with figure_style():
+    with figure_style(), warnings.catch_warnings():
+        # A glyph that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        plain_texts(figure)
+        title = figure.axes[0].get_title(loc="left")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
         figure.savefig(png, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    described = _describe(svg.getvalue().decode("utf-8"), name, title, alt)
-    return Panel(name, title, alt, Markup(_inline(described, name)), described.encode("utf-8"), png.getvalue())
+    drawn, place, alt = svg.getvalue().decode("utf-8"), re.sub(r"[^\w.-]", "-", name), printable(alt)
+    described = lambda own: _describe(own, place, title, alt)
+    return Panel(
+        name, title, alt, Markup(described(_inline(drawn, place))), described(drawn).encode("utf-8"), png.getvalue()
+    )
 
 
 def _describe(svg: str, name: str, title: str, alt: str) -> str:

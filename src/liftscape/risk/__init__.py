@@ -14,6 +14,7 @@ from liftscape.risk._parameters import require_module, trainable_parameters
 from liftscape.risk._point import Point, slice_batch
 from liftscape.risk._risk import EmpiricalRisk
 from liftscape.risk._rounding import RandomRounding
+from liftscape.risk._untouched import untouched
 
 __all__ = [
     "MODEL_ERRORS",
@@ -50,4 +51,5 @@ __all__ = [
     "trainable_parameters",
     "twice_differentiable",
     "unflatten",
+    "untouched",
 ]

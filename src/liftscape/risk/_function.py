@@ -18,6 +18,7 @@ from liftscape.risk._call import call_model
 from liftscape.risk._inputs import MODEL_ERRORS, few_samples, inputs_named
 from liftscape.risk._outputs import named_tensors
 from liftscape.risk._parameters import require_module, trainable_parameters
+from liftscape.risk._untouched import random_states, untouched
 
 __all__ = ["check_batch_statistics", "check_deterministic", "check_model", "check_real", "check_repeatable"]
 
@@ -63,13 +64,14 @@ def check_deterministic(model: nn.Module, inputs: Any) -> Any:
     Raises:
         ModelError: if they differ, or the output holds no tensor.
     """
-    first, second = _two_outputs(model, inputs)
-    if _differ(first, second):
-        raise ModelError(
-            f"two evaluations differ at {_first_difference(model, inputs)}, so the risk is no function of the "
-            "parameters; call model.eval() or remove the randomness."
-        )
-    return first
+    with untouched(model):
+        first, second = _two_outputs(model, inputs)
+        if _differ(first, second):
+            raise ModelError(
+                f"two evaluations differ at {_first_difference(model, inputs)}, so the risk is no function of the "
+                "parameters; call model.eval() or remove the randomness."
+            )
+        return first
 
 
 def check_repeatable(model: nn.Module, inputs: Any) -> None:
@@ -84,13 +86,14 @@ def check_repeatable(model: nn.Module, inputs: Any) -> None:
     Raises:
         ModelError: if two evaluations differ, or the output holds no tensor.
     """
-    before = _random_states()
-    try:
-        certain = not _differ(*_two_outputs(model, few_samples(inputs))) and not _holds_generator(model)
-    except MODEL_ERRORS:
-        certain = False
-    if not certain or before != _random_states():
-        check_deterministic(model, inputs)
+    with untouched(model):
+        before = random_states()
+        try:
+            certain = not _differ(*_two_outputs(model, few_samples(inputs))) and not _holds_generator(model)
+        except MODEL_ERRORS:
+            certain = False
+        if not certain or before != random_states():
+            check_deterministic(model, inputs)
 
 
 def check_batch_statistics(model: nn.Module, batches: int) -> None:
@@ -144,13 +147,6 @@ def _check_match(parameter: tuple[str, Tensor], inputs: Any) -> None:
         raise DataError(
             f"inputs have dtype {inputs.dtype} but parameter {name} has {tensor.dtype}; convert one of them."
         )
-
-
-def _random_states() -> tuple[Any, ...]:
-    """Return the states of the generators that all share: torch's, Python's and NumPy's."""
-    own = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
-    _, words, place, *_ = np.random.get_state()  # ruff: ignore[numpy-legacy-random]
-    return random.getstate(), np.asarray(words).tobytes(), place, *(state.numpy().tobytes() for state in own)
 
 
 def _holds_generator(model: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["kept_attributes"]
+__all__ = ["kept_attributes", "own_attributes"]
 
 # Parameters, buffers and modules, which functional_call looks after, hooks and the mode; and what recurrent layers
 # renew by weak references that would not be put back with it.
@@ -28,7 +28,7 @@ def kept_attributes(model: nn.Module) -> Generator[None]:
     Yields:
         Nothing.
     """
-    before = [(module, _own(module)) for module in model.modules()]
+    before = [(module, own_attributes(module)) for module in model.modules()]
     contents: dict[int, tuple[Any, tuple[Any, ...]]] = {}
     for _, held in before:
         for value in held.values():
@@ -37,7 +37,7 @@ def kept_attributes(model: nn.Module) -> Generator[None]:
         yield
     finally:
         for module, held in before:
-            now = _own(module)
+            now = own_attributes(module)
             changed = [name for name, value in now.items() if held.get(name) is not value]
             if any(_keeps_graph(now[name]) for name in changed):
                 for name in now.keys() - held.keys():
@@ -48,8 +48,15 @@ def kept_attributes(model: nn.Module) -> Generator[None]:
             _refill(value, content)
 
 
-def _own(module: nn.Module) -> dict[str, Any]:
-    """Return the attributes of a module that are not torch's."""
+def own_attributes(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module that are not torch's.
+
+    Args:
+        module: any.
+
+    Returns:
+        A new dict of the values themselves.
+    """
     held = vars(module)
     return {name: held[name] for name in held.keys() - _TORCHS}
 

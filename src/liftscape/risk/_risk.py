@@ -16,9 +16,10 @@ from liftscape.risk._hessian import Hessian, flatten, gradient_graph, gradient_o
 from liftscape.risk._loss import Loss, as_loss, check_loss
 from liftscape.risk._memory import GraphCost, measure_cost, plan_products
 from liftscape.risk._outputs import output_tensor
-from liftscape.risk._parameters import fitting, trainable_parameters
+from liftscape.risk._parameters import fitting, require_module, trainable_parameters
 from liftscape.risk._point import Point, hold
 from liftscape.risk._second_derivative import explain_derivative, refuse_hidden
+from liftscape.risk._untouched import untouched
 
 __all__ = ["EmpiricalRisk"]
 
@@ -55,7 +56,8 @@ class EmpiricalRisk:
         self.model = model
         self.loss = as_loss(loss)
         self.batches: Batches = data if isinstance(data, Batches) else as_batches(data)
-        check_loss(self.loss, check_model(model, self.batches), next(iter(self.batches))[1])
+        with untouched(require_module(model)):
+            check_loss(self.loss, check_model(model, self.batches), next(iter(self.batches))[1])
         self._costs: dict[tuple[str, ...], GraphCost] = {}
         self._sound = False
 

@@ -13,7 +13,7 @@ from liftscape.sites._features import (
     stream_outputs,
 )
 from liftscape.sites._find import Site, find_sites, require_site, trace_first
-from liftscape.sites._gap import change_of_outputs, output_gap, outputs_of
+from liftscape.sites._gap import change_of_outputs, drawing_alike, output_gap, outputs_of
 from liftscape.sites._neurons import hearing_neurons, stream_neurons
 from liftscape.sites._parallel import Parallel
 from liftscape.sites._replace import copy_with
@@ -30,6 +30,7 @@ __all__ = [
     "attributes_read",
     "change_of_outputs",
     "copy_with",
+    "drawing_alike",
     "find_sites",
     "first_batch",
     "groups_of",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.risk import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters
+from liftscape.risk import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters, untouched
 from liftscape.sites._features import first_batch
 from liftscape.sites._replace import copy_with
 
@@ -51,7 +51,7 @@ def _missed(model: nn.Module, names: Sequence[str], batch: Any) -> str | None:
         try:
             alone = {name: nn.Sequential(copy_model(model.get_submodule(name), share=True)) for name in names}
             shut = copy_with(model, dict(alone), share=True)
-            with torch.no_grad():
+            with untouched(shut), torch.no_grad():
                 call_model(shut, trainable_parameters(shut), samples)
         except MODEL_ERRORS as error:
             found = re.search(r"'Sequential' object has no attribute '(\w+)'", str(error))

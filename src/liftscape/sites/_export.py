@@ -21,6 +21,7 @@ from liftscape.risk import (
     named_tensors,
     trainable_parameters,
     twice_differentiable,
+    untouched,
 )
 from liftscape.sites._graph_builder import GraphBuilder, MakeModule
 
@@ -49,9 +50,10 @@ def as_graph(model: nn.Module, inputs: Any, make_module: MakeModule) -> fx.Graph
     # Axes of one length more than another batch may have: of all axes, or of samples alone where others are fixed.
     for axes in (None, 1):
         try:
-            program = _exported(copied, batch, axes)
-            graph = GraphBuilder(copied, program, make_module).build(*arguments_of(batch))
-            _compare(model, graph, batch)
+            with untouched(model):
+                program = _exported(copied, batch, axes)
+                graph = GraphBuilder(copied, program, make_module).build(*arguments_of(batch))
+                _compare(model, graph, batch)
         except Exception as error:  # What torch.export raises is of many kinds, none of them public.
             reasons.append(" ".join(str(error).split()).partition(". ")[0][:200])
         else:

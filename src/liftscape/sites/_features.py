@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from liftscape.outcomes import DataError, SiteError
-from liftscape.risk import call_model, trainable_parameters
+from liftscape.risk import call_model, trainable_parameters, untouched
 
 __all__ = [
     "first_batch",
@@ -135,7 +135,7 @@ def run_batches(model: nn.Module, inputs: Any) -> None:
         model: any module; it is left as it was.
         inputs: as for :func:`iterate_inputs`.
     """
-    with torch.no_grad():
+    with untouched(model), torch.no_grad():
         for batch in iterate_inputs(inputs):
             call_model(model, trainable_parameters(model), batch)
 

@@ -1,15 +1,19 @@
 """How far the outputs of two networks are from each other on data."""
 
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import call_model, inputs_named, output_tensor, require_module, trainable_parameters
+from liftscape.risk import call_model, inputs_named, output_tensor, require_module, trainable_parameters, untouched
 from liftscape.sites._features import iterate_inputs
 
-__all__ = ["change_of_outputs", "output_gap", "outputs_of"]
+__all__ = ["change_of_outputs", "drawing_alike", "output_gap", "outputs_of"]
 
 
 def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float, float]:
@@ -70,11 +74,25 @@ def change_of_outputs(first: nn.Module, second: nn.Module, inputs: Any) -> str |
 
 def _drawn_alike(network: nn.Module, batch: Any) -> Tensor:
     """Return a network's outputs with the same random numbers each time, which are given back to the caller."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices):
+    with drawing_alike(network), inputs_named(network, batch):
+        return outputs_of(network, batch)
+
+
+@contextmanager
+def drawing_alike(network: nn.Module) -> Generator[None]:
+    """Let a network draw the same random numbers each time, and give generators back to the caller.
+
+    Args:
+        network: any module.
+
+    Yields:
+        Nothing.
+    """
+    with untouched(network):
         torch.manual_seed(0)
-        with inputs_named(network, batch):
-            return outputs_of(network, batch)
+        random.seed(0)
+        np.random.seed(0)  # ruff: ignore[numpy-legacy-random]
+        yield
 
 
 def outputs_of(network: nn.Module, batch: Any, grad: bool = False) -> Tensor:

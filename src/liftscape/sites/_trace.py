@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from liftscape.risk import call_model, inputs_named, trainable_parameters
+from liftscape.risk import call_model, inputs_named, trainable_parameters, untouched
 from liftscape.sites._labels import CallLabels
 
 __all__ = ["Event", "Trace", "trace_call"]
@@ -150,7 +150,7 @@ def trace_call(model: nn.Module, inputs: Any) -> Trace:
     params = trainable_parameters(model)
     own = dict(model.named_parameters())
     recorder.trace.parameters = {id(own[name]): id(tensor) for name, tensor in params.items()}
-    with inputs_named(model, inputs), _leaf_hooks(model, recorder), recorder:
+    with untouched(model), inputs_named(model, inputs), _leaf_hooks(model, recorder), recorder:
         output = call_model(model, params, inputs)
     recorder.trace.outputs = _identities(output)
     return recorder.trace

@@ -139,7 +139,7 @@ def _finished(path: Path, tasks: Sequence[str]) -> dict[str, Any]:
     for line in content.splitlines(keepends=True):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not line.endswith(b"\n"):
             break

@@ -123,7 +123,8 @@ def train_ensemble(
 
     Raises:
         LiftscapeError: if an argument is out of its range, or networks differ in their layers.
-        ModelError: if the module cannot be vectorised by torch.func.
+        ModelError: if the module cannot be vectorised by torch.func, or the networks differ in more than their
+            parameters and buffers.
 
     Example:
         >>> x = torch.linspace(-1, 1, 16, dtype=torch.float64)[:, None]

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from liftscape.curvature import Basis, Hessian
 from liftscape.linearity import LinearityRow, rows_of, watching_pieces
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, slice_batch
+from liftscape.risk import EmpiricalRisk, slice_batch, untouched
 
 __all__ = ["Monitor", "Reading"]
 
@@ -94,6 +94,14 @@ class Monitor:
         Returns:
             The reading; NaN where the risk or its derivatives are not finite.
         """
+        # A module may count its calls and anneal by them: what the training sees is the count without the records.
+        with untouched(self.risk.model):
+            reading = self._read(step)
+        self.readings.append(reading)
+        return reading
+
+    def _read(self, step: int) -> Reading:
+        """Return a reading of the model as it is now."""
         self._follow()
         H = self.risk.hessian()
         # The forward pass of the gradient is one over the probe as well.
@@ -105,9 +113,7 @@ class Monitor:
             self._modules = [row.name for row in layers]
         unknown = (float("nan"), float("inf"))
         (lowest, below), (highest, above) = self._ends(H) if _finite(gradient) else (unknown, unknown)
-        reading = Reading(step, float(value), float(gradient.norm()), highest, above, lowest, below, layers)
-        self.readings.append(reading)
-        return reading
+        return Reading(step, float(value), float(gradient.norm()), highest, above, lowest, below, layers)
 
     def _follow(self) -> None:
         """Take the probe to where the model has moved, as a trainer moves it to another device or dtype."""

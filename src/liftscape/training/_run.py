@@ -9,6 +9,7 @@ from torch.func import functional_call, vmap
 
 from liftscape.outcomes import ModelError
 from liftscape.risk import at_every_place
+from liftscape.training._alike import require_alike, vectorising
 from liftscape.training._rules import Rule
 from liftscape.training._stack import stack_models
 
@@ -32,6 +33,7 @@ class Run:
         self._model, self._loss, self._rule, self._orders = models[0], loss, rule, orders
         self._inputs, self._targets = data
         self._theta, self._constants = stack_models(models)
+        require_alike(models, self._theta, self._constants, self._inputs)
         for tensor in self._theta.values():
             tensor.requires_grad_()
 
@@ -81,10 +83,7 @@ class Run:
         try:
             return vmap(value, in_dims=(0, 0, axis, axis))(self._theta, self._constants, inputs, targets)
         except RuntimeError as error:
-            raise ModelError(
-                f"{type(self._model).__name__} cannot be trained in an ensemble, since torch cannot vectorise it "
-                f"({' '.join(str(error).split())[:200]}); train its copies one by one."
-            ) from error
+            raise ModelError(vectorising(self._model, error)) from error
 
     def _evaluate(self) -> Float[Tensor, " K"]:
         """Return every network's risk on all data, without a trace in its buffers."""
