@@ -20,7 +20,7 @@ Shape = Literal["flat", "higher order", "curved", "sloped", "far", "unsettled"]
 _RUNGS, _AXES, _DRAWS = 20, 6, 6
 # The gradient of the reduced function grows as h⁰ off a critical point, as h where it is curved, as h² and faster else.
 _SLOPED, _CURVED, _HIGHEST = 0.5, 1.5, 7.0
-_FOLLOWED = 2e-3
+_FOLLOWED = 1e-7
 _SAMPLED, _NUDGES, _SAFETY = 2, 3, 4.0
 
 
@@ -32,7 +32,7 @@ class NullProfile(Outcome):
         shapes: how many of the directions looked at are "flat" (∇ρ within rounding as far as it is followed), of
             "higher order" (as h² or faster), "curved" (as h: a small eigenvalue that the error bound hides), "sloped"
             (a gradient is left at θ), "far" (nothing near θ, but more than a power law further on) or "unsettled" (the
-            rest of the parameters did not settle within a thousandth of the largest one).
+            rest of the parameters did not settle within 10⁻⁷ of the way to the origin).
         order: the lowest order of ρ seen among those of higher order; None without.
         curvature: of the curved directions, the one that is largest in absolute value; 0 without.
     """
