@@ -7,19 +7,14 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
-from liftscape.outcomes import LiftscapeError, ModelError, Outcome
-from liftscape.risk._batches import Batch, batch_size
+from liftscape.outcomes import Outcome
 from liftscape.risk._graph_operator import Plan
 from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
-from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._point import Point, slice_batch
-from liftscape.risk._second_derivative import name_custom_function
-from liftscape.risk._slope import Line, certainly_not
-from liftscape.risk._split import moved
+from liftscape.risk._point import Point
+from liftscape.risk._settle import moved_point, random_signs, settle, shifted
 
-__all__ = ["DerivativeCheck", "check_derivatives"]
+__all__ = ["CheckedPoints", "DerivativeCheck", "check_derivatives"]
 
 # Up to so many parameters each of them is a direction, and up to so many each tensor is.
 _ENTRIES, _TENSORS = 64, 4000
@@ -29,9 +24,6 @@ _FIRST = {torch.float64: (1e-6, 1e-7, 1e-5), torch.float32: (1e-2, 3e-3, 3e-2)}
 _ROUNDING = 50.0
 # Of moves away from the point, for a risk that is not finite farther away.
 _MOVES = (1.0, 1e-3, 1e-6)
-# What a doubt is settled on: pieces of so many samples, few enough that kinks lie far apart.
-_PIECES, _SAMPLES = 6, 4
-_DRAWS = 2
 # How many of the largest disagreements, of each kind, are settled.
 _DOUBTS = 6
 
@@ -56,6 +48,31 @@ class DerivativeCheck(Outcome):
 
 
 @final
+class CheckedPoints:
+    """The last points that were checked, so that each is checked once, with the blocks of its parameters."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Point, DerivativeCheck]] = []
+
+    def check(self, point: Point, plan: Plan) -> DerivativeCheck:
+        """Check the derivatives at a point, or recall that they were.
+
+        Args:
+            point: as for :func:`check_derivatives`.
+            plan: likewise.
+
+        Returns:
+            The gaps.
+        """
+        for place, known in self._known:
+            if place.includes(point):
+                return known
+        found = check_derivatives(point, plan)
+        self._known = [(point, found), *self._known[:1]]
+        return found
+
+
+@final
 @dataclass(frozen=True)
 class _Doubt:
     """A derivative that disagrees with differences at first sight: of R along a direction, or a row of the product."""
@@ -72,8 +89,8 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     relative to the mean of its tensor: (R(θ + hd) − R(θ − hd)) / 2h is compared with ∇R·d, and (∇R(θ + hd) −
     ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 2 values, about 2 to 3 products in all; up to 4,000
     parameters twice that and 4 values for each tensor, or for each parameter of up to 64. Where they disagree, the
-    question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what differs
-    there at every step, in two draws of point and direction, is refused.
+    question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what
+    differs there at every step, in two draws of point and direction, is refused.
 
     Source: derived.
 
@@ -98,11 +115,11 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     gaps, product_gaps, values = [0.0], [0.0], 0
     doubts: list[_Doubt] = []
     for along in _scaled_signs(near.leaves, few):
-        ahead, behind = (_gradient(_shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
+        ahead, behind = (_gradient(shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
         middle = (ahead + behind) / 2
         slopes = unflatten(middle, near.leaves)
         for direction in _directions(along):
-            high, low = (_value(_shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
+            high, low = (_value(shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
             values += 2
             terms = [float((slopes[name] * part).sum()) for name, part in direction.items()]
             quotient = high / (2 * value_step) - low / (2 * value_step)
@@ -125,38 +142,22 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     for of_values in (True, False):
         kind = [doubt for doubt in doubts if (doubt.row is None) == of_values]
         for doubt in sorted(kind, key=lambda doubt: -doubt.excess)[:_DOUBTS]:
-            _settle(point, doubt.direction, doubt.row)
+            settle(point, doubt.direction, doubt.row)
     return DerivativeCheck(max(gaps), max(product_gaps), values, 4 if few else 2)
 
 
 def _finite_point(point: Point) -> Point | None:
     """Return the point next to the given one at which the risk is finite, None where there is no such."""
     for share in _MOVES:
-        near = _moved(point, 0, share)
+        near = moved_point(point, 0, share)
         if isfinite(_value(near, Plan())):
             return near
     return None
 
 
-def _moved(point: Point, seed: int, share: float = 1.0) -> Point:
-    """Return a point next to the given one."""
-    generator = torch.Generator().manual_seed(seed)
-    leaves = {
-        name: (leaf.detach() + share * (moved(leaf, generator) - leaf.detach())).requires_grad_()
-        for name, leaf in point.leaves.items()
-    }
-    return replace(point, leaves=leaves)
-
-
-def _signs(leaves: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Return a random sign for each entry."""
-    draw = lambda leaf: 2.0 * torch.randint(0, 2, leaf.shape, generator=generator) - 1.0
-    return {name: draw(leaf).to(leaf) for name, leaf in leaves.items()}
-
-
 def _scaled_signs(leaves: Mapping[str, Tensor], few: bool) -> Iterator[dict[str, Tensor]]:
     """Yield random signs times the mean of a tensor, so that each one counts; and of few also times each entry."""
-    signs = _signs(leaves, torch.Generator().manual_seed(1))
+    signs = random_signs(leaves, torch.Generator().manual_seed(1))
     yield {name: sign * leaves[name].detach().abs().mean() for name, sign in signs.items()}
     if few:
         yield {name: sign * leaves[name].detach().abs() for name, sign in signs.items()}
@@ -187,15 +188,6 @@ def _directions(along: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
             yield {name: single.view_as(part)}
 
 
-def _shifted(point: Point, direction: Mapping[str, Tensor], step: float) -> Point:
-    """Return the point moved along a direction."""
-    leaves = {
-        name: (leaf.detach() + step * direction[name] if name in direction else leaf.detach()).requires_grad_()
-        for name, leaf in point.leaves.items()
-    }
-    return replace(point, leaves=leaves)
-
-
 def _value(point: Point, plan: Plan) -> float:
     """Return R."""
     with torch.no_grad():
@@ -210,131 +202,3 @@ def _gradient(point: Point, plan: Plan) -> Tensor:
         for term in point.terms(plan.chunk):
             total += gradient_of(term, leaves)
     return total
-
-
-def _settle(point: Point, direction: Mapping[str, Tensor], row: tuple[str, slice] | None) -> None:
-    """Raise if a derivative is wrong for certain: that of R along a direction, or a row of the product with one."""
-    for piece in _pieces(point):
-        found = _differing(point, piece, direction, row)
-        if found is not None:
-            raise _sentence(point, direction if row is None else (row[0],), *found, row is not None)
-
-
-def _differing(
-    point: Point, piece: Batch, direction: Mapping[str, Tensor], row: tuple[str, slice] | None
-) -> tuple[float, float] | None:
-    """Return difference and derivative on a piece of the data where all draws of the point disagree, else None."""
-    found = None
-    double = _doubled(point)
-    try:
-        for seed in range(1, 1 + _DRAWS):
-            line = _line(_moved(double, seed), _doubled_batch(piece), direction, row, seed)
-            found = certainly_not(line)
-            if found is None:
-                return None
-    except LiftscapeError:
-        raise
-    except MODEL_ERRORS:
-        return None  # a model or a loss that cannot be had in double precision, or for so few samples
-    return found
-
-
-def _line(
-    point: Point, piece: Batch, direction: Mapping[str, Tensor], row: tuple[str, slice] | None, seed: int
-) -> Line:
-    """Return what a derivative is to be compared with on one piece of the data."""
-    signs = _signs(point.leaves, torch.Generator().manual_seed(seed))
-    # The same sizes as in the direction, with other signs.
-    along = {name: signs[name] * part.abs() for name, part in direction.items()}
-    probe = None if row is None else signs[row[0]].reshape(-1)[row[1]] * _size(point.leaves[row[0]].reshape(-1)[row[1]])
-
-    def value(shift: float, nudge: int = 0) -> float:
-        at = _nudged(_shifted(point, along, shift), nudge) if nudge else _shifted(point, along, shift)
-        if row is None:
-            with torch.no_grad():
-                return float(at.loss_on(piece))
-        with torch.enable_grad():
-            return float(probed(at, False).detach())
-
-    def probed(at: Point, twice: bool) -> Tensor:
-        assert row is not None
-        part = torch.autograd.grad(
-            at.loss_on(piece), at.leaves[row[0]], create_graph=twice, allow_unused=True, materialize_grads=True
-        )[0]
-        return (part.reshape(-1)[row[1]] * probe).sum()
-
-    at = _shifted(point, along, 0.0)
-    with torch.enable_grad():
-        loss = at.loss_on(piece)
-        slopes = unflatten(gradient_of(loss, list(at.leaves.values())), at.leaves)
-        products = (
-            slopes if row is None else unflatten(gradient_of(probed(at, True), list(at.leaves.values())), at.leaves)
-        )
-    size = abs(float(loss.detach())) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
-    return Line(value, sum(float((products[name] * part).sum()) for name, part in along.items()), size)
-
-
-def _size(entries: Tensor) -> float:
-    """Return the mean size of entries."""
-    return float(entries.detach().abs().mean())
-
-
-def _nudged(point: Point, seed: int) -> Point:
-    """Return the point with entries moved by their rounding."""
-    signs = _signs(point.leaves, torch.Generator().manual_seed(seed))
-    leaves = {
-        name: (leaf.detach() * (1 + torch.finfo(leaf.dtype).eps * signs[name])).requires_grad_()
-        for name, leaf in point.leaves.items()
-    }
-    return replace(point, leaves=leaves)
-
-
-def _pieces(point: Point) -> Iterator[Batch]:
-    """Yield few samples of the data at a time, from its first batches."""
-    count = 0
-    for batch in point.batches:
-        n = batch_size(batch[0])
-        places = range(0, n, max(_SAMPLES, -(-n * min(_PIECES, point.batches.count) // _PIECES)))
-        for start in places:
-            yield slice_batch(batch, start, min(n, start + _SAMPLES))
-            count += 1
-            if count == _PIECES:
-                return
-
-
-def _doubled(point: Point) -> Point:
-    """Return the point in double precision."""
-    double = lambda tensor: tensor.detach().double() if tensor.is_floating_point() else tensor
-    return replace(
-        point,
-        leaves={name: double(leaf).requires_grad_() for name, leaf in point.leaves.items()},
-        constants={name: double(tensor) for name, tensor in point.constants.items()},
-        buffers={name: double(tensor) for name, tensor in point.buffers.items()},
-    )
-
-
-def _doubled_batch(batch: Batch) -> Batch:
-    """Return a batch in double precision."""
-    double = lambda tensor: tensor.double() if tensor.is_floating_point() else tensor
-    return tree_map_only(Tensor, double, batch[0]), double(batch[1])
-
-
-def _sentence(
-    point: Point, names: Mapping[str, Tensor] | tuple[str, ...], seen: float, claimed: float, twice: bool
-) -> ModelError:
-    """Say which derivative is wrong, and where it comes from."""
-    what = (
-        "the product with the Hessian is not the derivative of the gradient"
-        if twice
-        else ("the gradient is not the derivative of the loss")
-    )
-    model = type(point.model).__name__
-    where = ", ".join(f"'{name}'" for name in list(names)[:3]) + (" and others" if len(names) > 3 else "")
-    found = name_custom_function(point)
-    cause = (
-        f"as {found} has it" if found else ("as with detach(), .data, torch.no_grad() or a hook that changes gradients")
-    )
-    return ModelError(
-        f"{what} of {model} for {where}, where differences give {seen:.4g} and torch gives {claimed:.4g}, {cause}; "
-        "replace that part by differentiable operations, since what is certified would not be the loss."
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from liftscape.risk._call import call_model
 from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._loss import Loss, loss_name
 from liftscape.risk._normaliser import NormalisedLoss, normaliser_of
-from liftscape.risk._outputs import map_tensors, named_tensors
+from liftscape.risk._outputs import map_tensors
 from liftscape.risk._parameters import trainable_parameters
+from liftscape.risk._parts import Part, join_parts
 from liftscape.risk._point import slice_batch
 from liftscape.risk._split import moved
 
@@ -32,8 +33,6 @@ _SAME_DENSITY = 1e-6
 # Means over the entries of outputs and targets of one shape.
 _MEANS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 _MEAN_FUNCTIONS = (functional.mse_loss, functional.l1_loss, functional.smooth_l1_loss, functional.huber_loss)
-
-Part = tuple[Any, Tensor]
 
 
 def loss_over_batches(loss: Loss, model: nn.Module, batches: Batches) -> Loss:
@@ -160,7 +159,7 @@ def _compare(loss: Loss, part: Part, anchors: Iterable[Part]) -> _Comparison | N
     size = len(part[1])
     # Where sizes differ the axis of samples shows.
     for anchor in sorted(anchors, key=lambda other: len(other[1]) == size):
-        joined = _join(anchor, part)
+        joined = join_parts(anchor, part)
         if joined is None:
             continue
         share = len(anchor[1]) / (len(anchor[1]) + size)
@@ -177,38 +176,6 @@ def _compare(loss: Loss, part: Part, anchors: Iterable[Part]) -> _Comparison | N
         if isfinite(whole + mean + allowed):
             return _Comparison(abs(whole - mean) <= allowed, whole, mean)
     return None
-
-
-def _join(first: Part, second: Part) -> Part | None:
-    """Return the outputs and targets of two parts of the data as those of one batch, None where they do not fit."""
-    if first[1].shape[1:] != second[1].shape[1:]:
-        return None
-    sizes = len(first[1]), len(second[1])
-    tensors, others = named_tensors(first[0]), named_tensors(second[0])
-    if tensors.keys() != others.keys():
-        return None
-    found = [_join_tensors(tensors[name], others[name], sizes) for name in tensors]
-    pairs = [pair for pair in found if pair is not None]
-    if len(pairs) < len(found):
-        return None
-    in_order = iter(pairs)
-    return map_tensors(lambda _: next(in_order), second[0]), torch.cat([first[1], second[1]])
-
-
-def _join_tensors(first: Tensor, second: Tensor, sizes: tuple[int, int]) -> Tensor | None:
-    """Return two tensors along the axis of samples, which is the one in which they differ."""
-    if first.ndim != second.ndim:
-        return None
-    differ = [axis for axis in range(first.ndim) if first.shape[axis] != second.shape[axis]]
-    if not differ:
-        by_sample = sizes[0] == sizes[1] and first.ndim > 0 and len(first) % sizes[0] == 0
-        if torch.equal(first, second):
-            # The same for all samples, unless two samples just happen to be equal.
-            return None if by_sample else second
-        differ = [0] if by_sample else []
-    if len(differ) != 1 or first.shape[differ[0]] * sizes[1] != second.shape[differ[0]] * sizes[0]:
-        return None
-    return torch.cat([first, second], dim=differ[0])
 
 
 def _value(loss: Loss, part: Part) -> tuple[float, float]:

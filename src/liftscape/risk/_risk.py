@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
 from liftscape.risk._call import call_model, copy_model
-from liftscape.risk._derivative_check import DerivativeCheck, check_derivatives
+from liftscape.risk._derivative_check import CheckedPoints, DerivativeCheck
 from liftscape.risk._function import check_model
 from liftscape.risk._graph_operator import Plan, explained
 from liftscape.risk._hessian import Hessian, flatten, gradient_graph, gradient_of, unflatten
@@ -72,7 +72,7 @@ class EmpiricalRisk:
         self.batches = batches
         self._costs: dict[tuple[str, ...], GraphCost] = {}
         self._sound = False
-        self._checks: list[tuple[Point, DerivativeCheck]] = []
+        self._checks = CheckedPoints()
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -185,7 +185,7 @@ class EmpiricalRisk:
         plan = self.plan(point, memory_budget)
         explain = lambda error: explain_derivative(point, error)
         return Hessian(
-            lambda _: point.terms(plan.chunk), point.leaves, plan, explain, lambda: self._checked(point, plan)
+            lambda _: point.terms(plan.chunk), point.leaves, plan, explain, lambda: self._checks.check(point, plan)
         )
 
     def check_derivatives(self) -> DerivativeCheck:
@@ -200,16 +200,7 @@ class EmpiricalRisk:
             ModelError: if they differ for certain, as with detach() or a wrong backward; it names the parameters.
         """
         point = self.point()
-        return self._checked(point, self.plan(point))
-
-    def _checked(self, point: Point, plan: Plan) -> DerivativeCheck:
-        """Check the derivatives at a point, or recall that they, or those of all parameters there, were checked."""
-        for place, check in self._checks:
-            if place.modes == point.modes and _holds(place, point):
-                return check
-        check = check_derivatives(point, plan)
-        self._checks = [(point, check), *self._checks[:1]]
-        return check
+        return self._checks.check(point, self.plan(point))
 
     def point(self, params: Mapping[str, Tensor] | None = None, only: str | Sequence[str] | None = None) -> Point:
         """Return model, loss and data held at θ, whatever becomes of the model afterwards.
@@ -291,13 +282,3 @@ class EmpiricalRisk:
     def _check(self, params: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """Return θ in the model's order, or raise if names or shapes do not fit."""
         return self.parameters if params is None else fitting(params, self.parameters)
-
-
-def _holds(place: Point, point: Point) -> bool:
-    """Tell whether what was checked at one point includes another one's parameters, all tensors being equal."""
-    pairs = [
-        ({**place.leaves, **place.constants}, {**point.leaves, **point.constants}),
-        (place.buffers, point.buffers),
-    ]
-    same = all(torch.equal(first[name], other[name]) for first, other in pairs for name in other)
-    return place.leaves.keys() >= point.leaves.keys() and same
