@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import liftscape as ls
 from liftscape.outcomes import ModelError
 
+LONG = pytest.mark.long
 C = 3
 G = torch.Generator().manual_seed(0)
 X = torch.randn(30, 4, generator=G, dtype=torch.float64)
@@ -76,7 +77,7 @@ CLASS_WEIGHTS: dict[str, Loss] = {
 }
 
 
-@pytest.mark.parametrize("sizes", ["equal", "uneven", "two"])
+@pytest.mark.parametrize("sizes", ["uneven", *(pytest.param(sizes, marks=LONG) for sizes in ("equal", "two"))])
 @pytest.mark.parametrize("loss", CLASS_WEIGHTS)
 def test_class_weights_and_ignored_targets_are_right_on_any_split(loss: str, sizes: str) -> None:
     check_right(CLASS_WEIGHTS[loss], net(), split(SPLITS[sizes]), (X, Y))
@@ -219,7 +220,9 @@ DOUBLE_ALONE = {"huge", "tiny", "cancels", "equal weights", "weighted probabilit
 UNSUPPORTED = {"l1", "binary", "probability", "margin"}
 
 
-@pytest.mark.parametrize("kind", ["plain", "saturated", "zero", "perfect"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "perfect", *(pytest.param(kind, marks=LONG) for kind in ("zero", "saturated"))]
+)
 @pytest.mark.parametrize("loss", MEANS)
 def test_means_over_samples_are_never_refused(loss: str, kind: str) -> None:
     model, y = net(scale=100.0 if kind == "saturated" else 1.0), Y
@@ -236,7 +239,9 @@ def test_means_over_samples_are_never_refused(loss: str, kind: str) -> None:
         assert ls.EmpiricalRisk(model, MEANS[loss], split(sizes, X, y)).loss is MEANS[loss]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, *(pytest.param(d, marks=LONG) for d in (torch.bfloat16, torch.float16))]
+)
 @pytest.mark.parametrize("loss", sorted(MEANS.keys() - DOUBLE_ALONE - UNSUPPORTED))
 def test_means_over_samples_are_not_refused_in_short_precision(loss: str, dtype: torch.dtype) -> None:
     given = MEANS[loss]

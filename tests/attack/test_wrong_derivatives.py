@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.outcomes import ModelError
+from liftscape.risk import _derivative_check
 
 F64 = torch.float64
 Function = Callable[[Tensor], Tensor]
@@ -136,7 +137,11 @@ USES: dict[str, Callable[[ls.EmpiricalRisk], object]] = {
 @pytest.mark.parametrize("name", WRONG_GRADIENTS)
 def test_a_gradient_that_is_not_that_of_the_value_is_refused(name: str) -> None:
     for dtype in (F64, torch.float32):
-        with pytest.raises(ModelError, match="the gradient is not the derivative of the loss") as raised:
+        # One half of a per cent is below what single precision shows of values.
+        kind = (
+            "the gradient is not the derivative of the loss" if name != "slightly wrong" else "is not the derivative of"
+        )
+        with pytest.raises(ModelError, match=kind) as raised:
             risk_of(Net(WRONG_GRADIENTS[name]), dtype=dtype).check_derivatives()
         assert "\n" not in str(raised.value)
 
@@ -256,9 +261,8 @@ HONEST: dict[str, Function] = {
 }
 
 
-# Their rounding is doubted at first sight, which takes longer.
-ROUNDED = {"cancel", "single inside", "float32 noise", "fast sine", "steep tanh", "fine sine", "variance", "log sum"}
-QUICK = [pytest.param(name, marks=LONG) if name in ROUNDED else name for name in HONEST]
+IN_QUICK = {"square", "relu", "maximum", "difference of relus", "floor", "clamp", "softmax", "fourth", "custom", "root"}
+QUICK = [name if name in IN_QUICK else pytest.param(name, marks=LONG) for name in HONEST]
 
 
 @pytest.mark.parametrize("weights", [pytest.param(1e-4, marks=LONG), 1.0, pytest.param(1e3, marks=LONG)])
@@ -280,9 +284,9 @@ def test_honest_functions_at_any_scale(name: str, scale: float, unit: float) -> 
         plain_risk(lambda p: HONEST[name](p / unit), at, scale).check_derivatives()
 
 
-@pytest.mark.parametrize("samples", [3, 300, pytest.param(30_000, marks=pytest.mark.long)])
-@pytest.mark.parametrize("dtype", [F64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Hardtanh, nn.GELU])
+@pytest.mark.parametrize("samples", [3, pytest.param(300, marks=LONG), pytest.param(30_000, marks=LONG)])
+@pytest.mark.parametrize("dtype", [F64, torch.float32, pytest.param(torch.bfloat16, marks=LONG)])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, pytest.param(nn.Hardtanh, marks=LONG), nn.GELU])
 def test_networks_with_many_kinks(activation: type[nn.Module], dtype: torch.dtype, samples: int) -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(8, 40), activation(), nn.Linear(40, 40), activation(), nn.Linear(40, 3)]
@@ -295,10 +299,9 @@ def test_networks_with_many_kinks(activation: type[nn.Module], dtype: torch.dtyp
 
 def test_a_point_is_checked_once_and_its_blocks_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    from liftscape.risk import _risk
-
-    original = _risk.check_derivatives
-    monkeypatch.setattr(_risk, "check_derivatives", lambda *given: calls.append(1) or original(*given))
+    original = _derivative_check.check_derivatives
+    counted = lambda *given: calls.append(1) or original(*given)
+    monkeypatch.setattr(_derivative_check, "check_derivatives", counted)
     risk = risk_of(Net(torch.tanh))
     for _ in range(2):
         ls.curvature.eigenpairs(risk.hessian(), 1)

@@ -24,6 +24,7 @@ _FIRST = {torch.float64: (1e-6, 1e-7, 1e-5), torch.float32: (1e-2, 3e-3, 3e-2)}
 _ROUNDING = 50.0
 # Of moves away from the point, for a risk that is not finite farther away.
 _MOVES = (1.0, 1e-3, 1e-6)
+_LEAST = 1e-300
 # How many of the largest disagreements, of each kind, are settled.
 _DOUBTS = 6
 
@@ -88,7 +89,7 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     Next to θ, since derivatives at a kink are a convention, each parameter is moved along a random sign by a step
     relative to the mean of its tensor: (R(θ + hd) − R(θ − hd)) / 2h is compared with ∇R·d, and (∇R(θ + hd) −
     ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 2 values, about 2 to 3 products in all; up to 4,000
-    parameters twice that and 4 values for each tensor, or for each parameter of up to 64. Where they disagree, the
+    parameters twice that and 2 values for each tensor, or for each parameter of up to 64. Where they disagree, the
     question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what
     differs there at every step, in two draws of point and direction, is refused.
 
@@ -118,7 +119,7 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
         ahead, behind = (_gradient(shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
         middle = (ahead + behind) / 2
         slopes = unflatten(middle, near.leaves)
-        for direction in _directions(along):
+        for direction in _directions(along, each=values == 0):
             high, low = (_value(shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
             values += 2
             terms = [float((slopes[name] * part).sum()) for name, part in direction.items()]
@@ -131,14 +132,21 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
                 doubts.append(_Doubt(gap / allowed if allowed else inf, direction, None))
         product, difference = H @ flatten(along), ahead / (2 * gradient_step) - behind / (2 * gradient_step)
         parts = [unflatten(vector, near.leaves) for vector in (product, difference, middle)]
-        for row in _rows_of(near.leaves, few):
-            claimed, seen, slope = (part[row[0]].reshape(-1)[row[1]] for part in parts)
-            size = max(float(claimed.abs().max()), float(seen.abs().max()))
-            gap = float((claimed - seen).abs().max())
-            product_gaps.append(gap / size if size else 0.0)
-            allowed = close * size + eps * float(slope.abs().max()) / gradient_step
-            if not gap <= allowed:
-                doubts.append(_Doubt(gap / allowed if allowed else inf, along, row))
+        for name in near.leaves:
+            claimed, seen, slope = (part[name].reshape(-1) for part in parts)
+            if not claimed.numel():
+                continue
+            numbers = torch.stack([(claimed - seen).abs(), torch.maximum(claimed.abs(), seen.abs()), slope.abs()])
+            # Of many parameters by tensor, of few by entry.
+            rows = (numbers if few else numbers.amax(dim=1, keepdim=True)).double().cpu()
+            differ, size = rows[0], rows[1]
+            allowed = close * size + eps * rows[2] / gradient_step
+            product_gaps.append(float((differ / size.clamp(min=_LEAST)).max()))
+            excess = differ / allowed.clamp(min=_LEAST)
+            worst = int(excess.nan_to_num(inf).argmax())
+            if not float(excess[worst]) <= 1:
+                where = slice(worst, worst + 1) if few else slice(None)
+                doubts.append(_Doubt(float(excess[worst]), along, (name, where)))
     for of_values in (True, False):
         kind = [doubt for doubt in doubts if (doubt.row is None) == of_values]
         for doubt in sorted(kind, key=lambda doubt: -doubt.excess)[:_DOUBTS]:
@@ -163,20 +171,11 @@ def _scaled_signs(leaves: Mapping[str, Tensor], few: bool) -> Iterator[dict[str,
         yield {name: sign * leaves[name].detach().abs() for name, sign in signs.items()}
 
 
-def _rows_of(leaves: Mapping[str, Tensor], few: bool) -> list[tuple[str, slice]]:
-    """Return the parts of each tensor that are looked at apart: entries of few parameters, else all of it."""
-    return [
-        (name, slice(start, start + 1) if few else slice(None))
-        for name, leaf in leaves.items()
-        for start in range(leaf.numel() if few else min(1, leaf.numel()))
-    ]
-
-
-def _directions(along: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the directions along which values are compared, all parameters at once first."""
+def _directions(along: Mapping[str, Tensor], each: bool) -> Iterator[dict[str, Tensor]]:
+    """Yield the directions along which values are compared: all parameters at once, and if few are, each on its own."""
     yield dict(along)
     count = sum(part.numel() for part in along.values())
-    if count > _TENSORS or count == 1:
+    if not each or count > _TENSORS or count == 1:
         return
     for name, part in along.items():
         if count > _ENTRIES:
