@@ -281,7 +281,17 @@ def test_honest_functions_are_never_refused(name: str, weights: float) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_honest_functions_at_any_scale(name: str, scale: float, unit: float) -> None:
     for at in (torch.zeros(2, dtype=F64), unit * torch.tensor([0.7, -0.4], dtype=F64)):
+        if (name, scale) == ("single inside", 1e-150):
+            continue  # refused, see below
+        if (name, unit, bool(at.any())) == ("cancel", 1e6, False):
+            continue  # a constant in double precision as far as moves from zero reach
         plain_risk(lambda p: HONEST[name](p / unit), at, scale).check_derivatives()
+
+
+def test_a_gradient_that_underflows_inside_is_not_that_of_the_value() -> None:
+    at = torch.tensor([0.7, -0.4], dtype=F64)
+    with pytest.raises(ModelError, match="the gradient is not the derivative .* torch gives 0,"):
+        plain_risk(HONEST["single inside"], at, 1e-150).check_derivatives()
 
 
 @pytest.mark.parametrize("samples", [3, pytest.param(300, marks=LONG), pytest.param(30_000, marks=LONG)])
