@@ -290,7 +290,7 @@ def test_honest_functions_at_any_scale(name: str, scale: float, unit: float) -> 
 
 def test_a_gradient_that_underflows_inside_is_not_that_of_the_value() -> None:
     at = torch.tensor([0.7, -0.4], dtype=F64)
-    with pytest.raises(ModelError, match="the gradient is not the derivative .* torch gives 0,"):
+    with pytest.raises(ModelError, match=r"the gradient is not the derivative .* torch gives 0,"):
         plain_risk(HONEST["single inside"], at, 1e-150).check_derivatives()
 
 
