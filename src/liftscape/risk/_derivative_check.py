@@ -12,6 +12,7 @@ from liftscape.outcomes import Outcome
 from liftscape.risk._graph_operator import Plan
 from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
 from liftscape.risk._point import Point
+from liftscape.risk._second_derivative import explain_derivative
 from liftscape.risk._settle import moved_point, random_signs, settle, shifted
 
 __all__ = ["CheckedPoints", "DerivativeCheck", "check_derivatives"]
@@ -112,7 +113,8 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     value_step, gradient_step, close = _FIRST.get(dtype, _FIRST[torch.float32])
     eps = _ROUNDING * torch.finfo(dtype).eps
     few = sum(leaf.numel() for leaf in near.leaves.values()) <= _TENSORS
-    H = Hessian(lambda _: near.terms(plan.chunk), near.leaves, replace(plan, keep=False))
+    explain = lambda error: explain_derivative(near, error)
+    H = Hessian(lambda _: near.terms(plan.chunk), near.leaves, replace(plan, keep=False), explain)
     gaps, product_gaps, values = [0.0], [0.0], 0
     doubts: list[_Doubt] = []
     for along in _scaled_signs(near.leaves, few):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ __all__ = ["moved_point", "random_signs", "settle", "shifted"]
 # Pieces of so many samples, few enough that kinks lie far apart.
 _PIECES, _SAMPLES = 6, 4
 _DRAWS = 2
+# Of the moves next to the point, which are one per cent.
+_FAR = (30.0, 100.0)
 
 
 def settle(point: Point, direction: Mapping[str, Tensor], row: tuple[str, slice] | None) -> None:
@@ -85,7 +88,9 @@ def _line(
     probe = None if row is None else signs[row[0]].reshape(-1)[row[1]] * _size(point.leaves[row[0]].reshape(-1)[row[1]])
 
     def value(shift: float, nudge: int = 0) -> float:
-        at = _nudged(shifted(point, along, shift), nudge) if nudge else shifted(point, along, shift)
+        return value_at(_nudged(shifted(point, along, shift), nudge) if nudge else shifted(point, along, shift))
+
+    def value_at(at: Point) -> float:
         if row is None:
             with torch.no_grad():
                 return float(at.loss_on(piece))
@@ -106,7 +111,10 @@ def _line(
         products = (
             slopes if row is None else unflatten(gradient_of(probed(at, True), list(at.leaves.values())), at.leaves)
         )
-    size = abs(float(loss.detach())) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
+    # Far from here, since a saturated loss is rounded as if it were as large as it is there.
+    sizes = [abs(value_at(moved_point(point, seed, share))) for share in _FAR]
+    size = max((each for each in sizes if isfinite(each)), default=0.0)
+    size += abs(float(loss.detach())) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
     return Line(value, sum(float((products[name] * part).sum()) for name, part in along.items()), size)
 
 
