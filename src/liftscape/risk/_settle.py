@@ -99,6 +99,7 @@ def _line(
 
     def probed(at: Point, twice: bool) -> Tensor:
         assert row is not None
+        assert probe is not None
         part = torch.autograd.grad(
             at.loss_on(piece), at.leaves[row[0]], create_graph=twice, allow_unused=True, materialize_grads=True
         )[0]
