@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.risk import _memory
+from liftscape.risk import _memory, as_batches
+from liftscape.risk._point import hold
 from liftscape.risk._split import may_split
 
 F64 = torch.float64
@@ -50,28 +51,42 @@ DATA: dict[str, list[Batch]] = {
 }
 
 
+def joined(batches: list[Batch]) -> Batch:
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
 @pytest.mark.parametrize("budget", [3000, 5000, 9000, 20000, 50000, 100000])
 @pytest.mark.parametrize("data", DATA)
 def test_a_budget_gives_the_same_hessian_or_none(data: str, budget: int) -> None:
     risk = ls.EmpiricalRisk(model(), token_loss, DATA[data])
-    expected = risk.hessian().to_dense()
+    whole = ls.EmpiricalRisk(model(), token_loss, joined(DATA[data]))
+    expected = whole.hessian().to_dense()
+    torch.testing.assert_close(risk.hessian().to_dense(), expected, rtol=1e-10, atol=1e-12)
+    # Of all columns at once: a matrix that is another one gives another product with them.
+    block = torch.randn(risk.size, 3, generator=torch.Generator().manual_seed(3), dtype=F64)
     try:
         H = risk.hessian(memory_budget=budget)
     except ls.LiftscapeError:
         return
-    torch.testing.assert_close(H.to_dense(), expected, rtol=1e-10, atol=1e-12)
-    G = ls.curvature.gauss_newton(risk, memory_budget=budget).to_dense()
-    torch.testing.assert_close(G, ls.curvature.gauss_newton(risk).to_dense(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(H @ block, expected @ block, rtol=1e-10, atol=1e-11)
+    G = ls.curvature.gauss_newton(risk, memory_budget=budget)
+    torch.testing.assert_close(G @ block, ls.curvature.gauss_newton(whole) @ block, rtol=1e-10, atol=1e-11)
 
 
-def test_padding_in_a_later_batch_is_named() -> None:
-    risk = ls.EmpiricalRisk(model(), token_loss, DATA["first batch full"])
+def test_padding_in_a_batch_is_named() -> None:
+    risk = ls.EmpiricalRisk(model(), token_loss, padded(RANDOM))
     with pytest.raises(ls.LiftscapeError, match=r"of 64 samples, which cannot be split.*ignore_index"):
         risk.hessian(memory_budget=9000)
 
 
+def test_padding_in_a_later_batch_is_noticed() -> None:
+    batches = as_batches(DATA["first batch full"])
+    net = model()
+    assert not may_split(hold(net, token_loss, batches, dict(net.named_parameters()), None), 20)
+
+
 def test_without_a_budget_such_batches_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    risk = ls.EmpiricalRisk(model(), token_loss, DATA["first batch full"])
+    risk = ls.EmpiricalRisk(model(), token_loss, padded(RANDOM))
     expected = risk.hessian().to_dense()
     monkeypatch.setattr(_memory, "_DEFAULT_BUDGET", 9000)
     assert risk.plan(risk.point()).chunk is None
@@ -97,9 +112,11 @@ def spread(output: Tensor, target: Tensor) -> Tensor:
 @pytest.mark.parametrize("loss", [total, spread])
 def test_losses_that_are_no_means_are_not_split(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     x, _ = full()
-    risk = ls.EmpiricalRisk(model(), loss, [(x, x[..., :3]), (x[:9], x[:9, :, :3])])
+    risk = ls.EmpiricalRisk(model(), loss, (x, x[..., :3]))
     with pytest.raises(ls.LiftscapeError, match="which cannot be split"):
         risk.hessian(memory_budget=9000)
+    with pytest.raises(ls.LiftscapeError, match="is not the mean of their losses in 2 batches"):
+        ls.EmpiricalRisk(model(), loss, [(x, x[..., :3]), (x[:9], x[:9, :, :3])])
 
 
 def test_a_mean_of_either_sign_that_nearly_vanishes_is_split() -> None:

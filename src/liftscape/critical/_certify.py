@@ -130,6 +130,7 @@ def certify(
     if not (isfinite(length) and isfinite(value)):
         verdict = Verdict("not critical", f"R = {value} and ‖∇R‖ = {length} are not finite")
         return _certificate(verdict, length, None, KinkMargin(), evidence)
+    risk.check_derivatives()
     if search is not None and search.status == "diverging":
         return _certificate(Verdict("diverging", search.reason), length, None, kink_margin(risk), evidence)
     kinks = kink_margin(risk)

@@ -78,6 +78,7 @@ def _spread(evaluate: Callable[[Tensor], Tensor], thetas: Tensor) -> Tensor:
     for seed in range(_DRAWS):
         nudge = 2 * torch.rand(thetas.shape, generator=draws, dtype=torch.float64).to(thetas) - 1
         with RandomRounding(seed):
-            moved = evaluate(thetas + eps * nudge * thetas)
+            # Of moves by less than one rounding many would be rounded away.
+            moved = evaluate(thetas + 2 * eps * nudge * thetas)
         largest = torch.maximum(largest, (moved - exact).abs())
     return _SAFETY * largest

@@ -128,4 +128,4 @@ def _noise(
         nudge = torch.randn(len(points), reduced.range.shape[1], generator=draws, dtype=torch.float64).to(points)
         moved = reduced.field.gradients(points + size * nudge @ reduced.range.T)
         largest = torch.maximum(largest, (project(moved) - exact).abs())
-    return _SAFETY * largest.reshape(sampled.shape).amax(dim=1)
+    return _SAFETY * largest.reshape(sampled.shape).amax(dim=1).cummax(dim=0).values

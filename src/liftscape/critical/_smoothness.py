@@ -57,8 +57,9 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
     both = field.gradients(torch.cat([field.theta + offsets, field.theta - offsets]))
     ahead, behind = (part.reshape(_RUNGS, len(rays), -1) for part in both.chunk(2))
     errors = ahead - behind - 2 * steps[:, None, None] * curved[None]
-    # What rounding does differs with the step more than with the ray.
-    sampled = field.gradient_noise(field.theta + steps[:, None] * rays[0])
+    # What rounding does differs with the step more than with the ray, and does not become less further away.
+    sampled = field.gradient_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
+    sampled = sampled.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
     noise = 4 * sampled[:, None, :] + 2 * steps[:, None, None] * moved[None]
     lowest, worst = float("inf"), None
     for index, ray in enumerate(rays):

@@ -87,6 +87,7 @@ def eigenpairs(
             f"{operator.size} in all; {_fitting(operator.size, len(ends))}."
         )
     capacity = rows_within(operator, total, memory_budget, len(ends))
+    operator.verify()
     settings = {
         "work": "eigenpairs",
         "k": k,

@@ -62,6 +62,10 @@ class RecordedOperator(SymmetricOperator):
         """Prepare H."""
         self._operator.prepare()
 
+    def verify(self) -> None:
+        """Verify H."""
+        self._operator.verify()
+
     def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
         """Return H @ block, from the record where it is the next one there.
 

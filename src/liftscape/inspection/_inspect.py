@@ -122,6 +122,7 @@ def inspect(
     own = layer_curvature_products(risk.size, probes) + min(_KRYLOV, risk.size)
     expected = own + sum(layer_curvature_products(sizes.get(name, 0), probes) for name in chosen)
     H = risk.hessian()
+    H.verify()
     if announce is not None:
         announce(forecast(H, expected, _VECTORS))
     done = 0

@@ -9,12 +9,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import DataError
-from liftscape.risk._fingerprint import fingerprint, sums_of, unlike
+from liftscape.risk._fingerprint import Fingerprint, Reading, fingerprint, read_batch, unlike
 from liftscape.risk._sparse import dense_parts
 
 __all__ = ["Batch", "Batches", "as_batches"]
 
 Batch = tuple[Any, Tensor]
+
+_STEADY = {
+    "targets": "such as a DataLoader with drop_last=False",
+    "inputs": "without augmentation or noise that is drawn anew",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Batches:
         count: the number of batches.
         largest: the most samples of a batch.
         widest: the most numbers that the inputs of one sample hold.
-        targets: the fingerprint of all targets.
+        fingerprint: of all samples; None where they are held as a whole, and so are the same at each reading.
     """
 
     source: Any
@@ -35,19 +40,20 @@ class Batches:
     count: int
     largest: int
     widest: float
-    targets: tuple[float, ...]
+    fingerprint: Fingerprint | None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches in the order of their source, or raise at its end if it gave other samples."""
-        if _is_pair(self.source) or type(self.source) in {list, tuple}:
-            # What is held as a whole is the same at each reading.
+        first = self.fingerprint
+        if first is None:
             yield from _iterate(self.source)
             return
         seen = 0
-        sums: list[Tensor] = []
+        readings: list[Reading] = []
         for batch in _iterate(self.source):
-            seen += batch_size(batch[0])
-            sums.append(sums_of(batch[1]))
+            seen += _check_shapes(batch, len(readings))
+            # Numbers without their places are compared only where shapes vary.
+            readings.append(read_batch(*batch, numbers=len(first.shapes) > 1))
             yield batch
         if seen == 0:
             raise DataError(
@@ -60,10 +66,11 @@ class Batches:
                 f"data must stay the same, but this {type(self.source).__name__} gave {seen} samples where it gave "
                 f"{self.samples} when first read; give a source that yields the same samples each time."
             )
-        if unlike(self.targets, fingerprint(sums)):
+        other = unlike(first, fingerprint(readings))
+        if other is not None:
             raise DataError(
-                f"data must stay the same, but this {type(self.source).__name__} gave other targets than when first "
-                "read; give a source that yields the same samples each time, such as a DataLoader with drop_last=False."
+                f"data must stay the same, but this {type(self.source).__name__} gave other {other} than when first "
+                f"read; give a source that yields the same samples each time, {_STEADY[other]}."
             )
 
 
@@ -92,7 +99,8 @@ def as_batches(data: Any) -> Batches:
         raise DataError(f"data must be (inputs, targets) or a re-iterable of such batches, but {data!r} was given.")
     samples = count = largest = 0
     widest = 0.0
-    sums: list[Tensor] = []
+    readings: list[Reading] = []
+    held = _is_held(data)
     empty: int | None = None
     for index, batch in enumerate(_iterate(data)):
         size = _check_batch(batch, index)
@@ -101,13 +109,14 @@ def as_batches(data: Any) -> Batches:
         count += 1
         largest = max(largest, size)
         widest = max(widest, sample_width(batch[0]))
-        sums.append(sums_of(batch[1]))
+        if not held:
+            readings.append(read_batch(*batch))
     if samples == 0:
         raise DataError("data holds no samples; give at least one (inputs, targets) batch with one sample.")
     if empty is not None:
         # The mean loss of no samples is not a number, whatever its weight.
         raise DataError(f"batch {empty} of {count} holds no samples; leave it out.")
-    return Batches(data, samples, count, largest, widest, fingerprint(sums))
+    return Batches(data, samples, count, largest, widest, None if held else fingerprint(readings))
 
 
 def batch_size(inputs: Any) -> int:
@@ -125,6 +134,17 @@ def _is_pair(data: Any) -> bool:
     return isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Tensor)
 
 
+def _is_held(data: Any) -> bool:
+    """Tell whether all tensors of the data are at hand, in containers that make nothing when they are read."""
+    if isinstance(data, Tensor):
+        return True
+    if type(data) is dict:
+        return all(map(_is_held, data.values()))
+    if isinstance(data, (tuple, list)) and (type(data) in {tuple, list} or hasattr(data, "_fields")):
+        return all(map(_is_held, data))
+    return data is None or isinstance(data, (bool, int, float, str, bytes))
+
+
 def _iterate(source: Any) -> Iterator[Batch]:
     """Yield the one pair, or the batches of the re-iterable."""
     for batch in [source] if _is_pair(source) else source:
@@ -137,13 +157,13 @@ def _iterate(source: Any) -> Iterator[Batch]:
         yield dict(inputs) if isinstance(inputs, Mapping) else inputs, targets.detach()
 
 
-def _check_batch(batch: Batch, index: int) -> int:
-    """Raise if one batch is malformed, else return its number of samples."""
+def _check_shapes(batch: Batch, index: int) -> int:
+    """Raise if the tensors of one batch are not of equal length, else return its number of samples."""
     inputs, targets = batch
     leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     if not leaves or any(leaf.ndim == 0 for leaf in (*leaves, targets)):
         raise DataError(f"inputs and targets of batch {index} must be tensors with a first axis of samples.")
-    for name, tensor in [*(("inputs", leaf) for leaf in leaves), ("targets", targets)]:
+    for name, tensor in _named(batch):
         if tensor.shape[0] != leaves[0].shape[0]:
             raise DataError(
                 f"inputs and targets must have equal length, but batch {index} has inputs of shape "
@@ -151,10 +171,23 @@ def _check_batch(batch: Batch, index: int) -> int:
             )
         if tensor.is_meta:
             raise DataError(f"{name} of batch {index} are on the meta device, where they hold no numbers.")
+    return int(leaves[0].shape[0])
+
+
+def _check_batch(batch: Batch, index: int) -> int:
+    """Raise if one batch is malformed or not finite, else return its number of samples."""
+    size = _check_shapes(batch, index)
+    for name, tensor in _named(batch):
         entries = dense_parts(tensor)[0]
         if entries.is_floating_point() and not bool(torch.isfinite(entries).all()):
             where = tuple(torch.nonzero(~torch.isfinite(entries))[0].tolist())
             raise DataError(
                 f"{name} of batch {index} hold {entries[where].item()} at index {where}; remove or impute such samples."
             )
-    return int(leaves[0].shape[0])
+    return size
+
+
+def _named(batch: Batch) -> list[tuple[str, Tensor]]:
+    """Return the tensors of a batch with what a sentence calls them."""
+    inputs = [("inputs", leaf) for leaf in tree_leaves(batch[0]) if isinstance(leaf, Tensor)]
+    return [*inputs, ("targets", batch[1])]

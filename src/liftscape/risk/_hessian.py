@@ -163,6 +163,7 @@ class Hessian(GraphOperator):
         params: θ by name; leaves that require a gradient are used as they are, other tensors are cloned.
         plan: how much is held in memory; graphs are built for each product when None.
         explain: what an error of torch's means.
+        verify: raises if gradient and products are not those of R.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class Hessian(GraphOperator):
         params: Mapping[str, Tensor],
         plan: Plan | None = None,
         explain: Callable[[RuntimeError], ModelError | None] | None = None,
+        verify: Callable[[], object] | None = None,
     ) -> None:
         self._params = {
             name: tensor if tensor.is_leaf and tensor.requires_grad else tensor.detach().clone().requires_grad_()
@@ -179,6 +181,12 @@ class Hessian(GraphOperator):
         super().__init__(self._params, Plan() if plan is None else plan, explain)
         self._terms = terms
         self._whole = False
+        self._verify = verify
+
+    def verify(self) -> None:
+        """Raise if the derivatives of the risk are not those of its values, see ``EmpiricalRisk.check_derivatives``."""
+        if self._verify is not None:
+            self._verify()
 
     def graphs(self) -> Iterator[GradientGraph]:
         """Yield the graphs of the terms' gradients.

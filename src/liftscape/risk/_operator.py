@@ -47,6 +47,9 @@ class SymmetricOperator(ABC):
     def prepare(self) -> None:  # ruff: ignore[empty-method-without-abstract-decorator]
         """Say that several products follow, so that what they share can be kept from the first one on."""
 
+    def verify(self) -> None:  # ruff: ignore[empty-method-without-abstract-decorator]
+        """Raise if products are not with the matrix that they are said to be; nothing is known of most operators."""
+
     def multiply_nudged(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
         """Return H @ block where H is computed from numbers moved by rounding, which tells what rounding does to H.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -87,6 +88,20 @@ class Point:
         """
         for batch, weight in self.chunks(size):
             yield self.loss_on(batch) * weight
+
+    def includes(self, other: "Point") -> bool:
+        """Tell whether another point holds the same tensors in the same modes, and no further leaves.
+
+        Args:
+            other: of the same model, loss and data.
+
+        Returns:
+            Whether its derivatives are blocks of those at this one.
+        """
+        if self.modes != other.modes or not self.leaves.keys() >= other.leaves.keys():
+            return False
+        own, others = ({**at.leaves, **at.constants, **at.buffers} for at in (self, other))
+        return all(torch.equal(own[name], tensor) for name, tensor in others.items())
 
 
 def hold(

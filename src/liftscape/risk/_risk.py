@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
 from liftscape.risk._call import call_model, copy_model
+from liftscape.risk._derivative_check import CheckedPoints, DerivativeCheck
 from liftscape.risk._function import check_model
 from liftscape.risk._graph_operator import Plan, explained
 from liftscape.risk._hessian import Hessian, flatten, gradient_graph, gradient_of, unflatten
+from liftscape.risk._joined import loss_over_batches
 from liftscape.risk._loss import Loss, as_loss, check_loss
 from liftscape.risk._memory import GraphCost, measure_cost, plan_products
+from liftscape.risk._normaliser import NormalisedLoss
 from liftscape.risk._outputs import output_tensor
 from liftscape.risk._parameters import fitting, require_module, trainable_parameters
 from liftscape.risk._point import Point, hold
@@ -37,12 +40,15 @@ class EmpiricalRisk:
         model: any module; its output is a tensor, or a dict or tuple of tensors. It may differentiate inside.
         loss: ``"mse"``, ``"cross_entropy"`` (torch's own, mean reduction, of the tensor output, its entry ``logits`` or
             its only tensor) or a callable(output, target) of what the model returns that gives the mean over the batch.
+            Over several batches torch's cross entropy with class weights or ``ignore_index`` is divided by the weights
+            of all data, Σ_i w_i ℓ_i / Σ_i w_i, as if they were one batch; a callable is checked in one pass.
         data: ``(inputs, targets)`` or a re-iterable of such batches; a tuple of inputs holds the model's positional
             arguments, a mapping its keyword arguments.
 
     Raises:
         DataError: if the data are not finite, empty, of unequal length, or do not fit the model or the loss.
-        ModelError: if the model is not a deterministic function of its parameters, or the loss not one of its output.
+        ModelError: if the model is not a deterministic function of its parameters, the loss not one of its output, or
+            that on all samples not the mean of those on the batches.
 
     Example:
         >>> model = nn.Linear(2, 1, dtype=torch.float64)
@@ -53,13 +59,22 @@ class EmpiricalRisk:
     """
 
     def __init__(self, model: nn.Module, loss: Literal["mse", "cross_entropy"] | Loss, data: Any) -> None:
-        self.model = model
-        self.loss = as_loss(loss)
-        self.batches: Batches = data if isinstance(data, Batches) else as_batches(data)
+        batches = data if isinstance(data, Batches) else as_batches(data)
+        # What the weights of other data add up to is no normaliser of these.
+        given = loss.loss if isinstance(loss, NormalisedLoss) else as_loss(loss)
+        self._begin(model, given, batches)
+        self.loss = loss_over_batches(given, model, batches)
+
+    def _begin(self, model: nn.Module, loss: Loss, batches: Batches) -> None:
+        """Hold model, loss and data, checked on the first batch."""
         with untouched(require_module(model)):
-            check_loss(self.loss, check_model(model, self.batches), next(iter(self.batches))[1])
+            check_loss(loss, check_model(model, batches), next(iter(batches))[1])
+        self.model = model
+        self.loss = loss
+        self.batches = batches
         self._costs: dict[tuple[str, ...], GraphCost] = {}
         self._sound = False
+        self._checks = CheckedPoints()
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -171,7 +186,23 @@ class EmpiricalRisk:
         point = self.point(params, only)
         plan = self.plan(point, memory_budget)
         explain = lambda error: explain_derivative(point, error)
-        return Hessian(lambda _: point.terms(plan.chunk), point.leaves, plan, explain)
+        return Hessian(
+            lambda _: point.terms(plan.chunk), point.leaves, plan, explain, lambda: self._checks.check(point, plan)
+        )
+
+    def check_derivatives(self) -> DerivativeCheck:
+        """Compare ∇R with differences of R, and a product with ∇²R with differences of ∇R; once for each θ.
+
+        It costs as much as 2 or 3 products, and for at most 4,000 parameters twice that and 2 values for each tensor.
+
+        Returns:
+            The gaps.
+
+        Raises:
+            ModelError: if they differ for certain, as with detach() or a wrong backward; it names the parameters.
+        """
+        point = self.point()
+        return self._checks.check(point, self.plan(point))
 
     def point(self, params: Mapping[str, Tensor] | None = None, only: str | Sequence[str] | None = None) -> Point:
         """Return model, loss and data held at θ, whatever becomes of the model afterwards.
@@ -231,7 +262,10 @@ class EmpiricalRisk:
         Returns:
             A new risk.
         """
-        return EmpiricalRisk(model, self.loss, self.batches)
+        risk = EmpiricalRisk.__new__(EmpiricalRisk)
+        # That the mean over batches is the loss on all samples is a matter of loss and data.
+        risk._begin(model, self.loss, self.batches)
+        return risk
 
     def at(self, params: Mapping[str, Tensor]) -> "EmpiricalRisk":
         """Return the risk of a copy of the model that holds other parameters.

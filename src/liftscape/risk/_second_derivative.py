@@ -12,7 +12,7 @@ from liftscape.risk._nodes import new_nodes
 from liftscape.risk._outputs import named_tensors
 from liftscape.risk._point import Point
 
-__all__ = ["explain_derivative", "refuse_hidden"]
+__all__ = ["explain_derivative", "name_custom_function", "refuse_hidden"]
 
 _NOT_IMPLEMENTED = re.compile(r"derivative for '?(?:aten::)?(\w+)'? is not implemented")
 _ONCE = "once_differentiable"
@@ -71,6 +71,19 @@ def refuse_hidden(point: Point, value: Tensor, twice: bool) -> None:
                 f"{type(point.model).__name__} uses {operation} in {place}, whose second derivative torch gets wrong; "
                 "write it in plain Python, or by torch.where."
             )
+
+
+def name_custom_function(point: Point) -> str | None:
+    """Name the first function in the graph of the loss whose derivative is the user's own, and its module.
+
+    Args:
+        point: where.
+
+    Returns:
+        Both in words, None where there is no such function.
+    """
+    found = _locate(point, _custom)
+    return None if found is None else f"{found[0]} in {found[1]}"
 
 
 def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str] | None:
@@ -134,3 +147,9 @@ def _control_flow(node: Any) -> str | None:
     """Return torch's name of the control flow that a node differentiates, None for nodes of another kind."""
     module = getattr(getattr(node, "_forward_cls", None), "__module__", "")
     return "torch's " + module.removeprefix(_CONTROL_FLOW) if module.startswith(_CONTROL_FLOW) else None
+
+
+def _custom(node: Any) -> str | None:
+    """Return the name of a function whose derivative is written in Python outside of torch, None for other nodes."""
+    forward = getattr(node, "_forward_cls", None)
+    return None if forward is None or forward.__module__.startswith("torch.") else str(forward.__name__)

@@ -13,7 +13,7 @@ from liftscape.risk._inputs import MODEL_ERRORS
 from liftscape.risk._outputs import map_tensors, named_tensors
 from liftscape.risk._point import Point, pieces_of
 
-__all__ = ["may_split"]
+__all__ = ["may_split", "moved"]
 
 # Sums of a batch in another order differ by this many units in the last place, which in half precision would hide any
 # difference: there losses are summed in single precision and may differ by this share, a thousand times the most that
@@ -44,9 +44,9 @@ def may_split(point: Point, size: int) -> bool:
     if training:
         return False
     generator = torch.Generator().manual_seed(0)
-    moved = replace(point, leaves={name: _move(tensor, generator) for name, tensor in point.leaves.items()})
+    nearby = replace(point, leaves={name: moved(tensor, generator) for name, tensor in point.leaves.items()})
     with torch.no_grad():
-        return all(_is_mean_of_pieces((moved, point), batch, size) for batch in point.batches)
+        return all(_is_mean_of_pieces((nearby, point), batch, size) for batch in point.batches)
 
 
 def _is_mean_of_pieces(points: tuple[Point, ...], batch: Batch, size: int) -> bool:
@@ -94,8 +94,16 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() and tensor.element_size() < _SINGLE else tensor
 
 
-def _move(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a parameter moved by about one per cent of each entry, so that what is positive stays so."""
+def moved(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a parameter moved by about one per cent of each entry, so that what is positive stays so.
+
+    Args:
+        tensor: the parameter.
+        generator: draws the moves.
+
+    Returns:
+        A new tensor.
+    """
     tensor = tensor.detach()
     draw = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
     mean = float(tensor.abs().mean()) if tensor.numel() else 0.0

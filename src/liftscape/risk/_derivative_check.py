@@ -1,0 +1,205 @@
+"""That gradients are those of values and products those of gradients, by differences along a few directions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import final
+
+import torch
+from torch import Tensor
+
+from liftscape.outcomes import Outcome
+from liftscape.risk._graph_operator import Plan
+from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
+from liftscape.risk._point import Point
+from liftscape.risk._second_derivative import explain_derivative
+from liftscape.risk._settle import moved_point, random_signs, settle, shifted
+
+__all__ = ["CheckedPoints", "DerivativeCheck", "check_derivatives"]
+
+# Up to so many parameters each of them is a direction, and up to so many each tensor is.
+_ENTRIES, _TENSORS = 64, 4000
+# Relative to a parameter: the steps of differences of values and of gradients, and how closely they must agree at first
+# sight, in double and in shorter precision; rounding is this many units in the last place.
+_FIRST = {torch.float64: (1e-6, 1e-7, 1e-5), torch.float32: (1e-2, 3e-3, 3e-2)}
+_ROUNDING = 50.0
+# Of moves away from the point, for a risk that is not finite farther away.
+_MOVES = (1.0, 1e-3, 1e-6)
+_LEAST = 1e-300
+# How many of the largest disagreements, of each kind, are settled.
+_DOUBTS = 6
+
+
+@final
+@dataclass(frozen=True)
+class DerivativeCheck(Outcome):
+    """How far derivatives are from differences.
+
+    Attributes:
+        gradient_gap: the largest gap between differences of R and ∇R along a direction, relative to either; where it is
+            not small rounding or kinks explain it.
+        product_gap: the same of differences of ∇R and the product with ∇²R along one direction, by tensor.
+        values: how many times R was evaluated.
+        gradients: how many gradients were taken, the product apart.
+    """
+
+    gradient_gap: float
+    product_gap: float
+    values: int
+    gradients: int
+
+
+@final
+class CheckedPoints:
+    """The last points that were checked, so that each is checked once, with the blocks of its parameters."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Point, DerivativeCheck]] = []
+
+    def check(self, point: Point, plan: Plan) -> DerivativeCheck:
+        """Check the derivatives at a point, or recall that they were.
+
+        Args:
+            point: as for :func:`check_derivatives`.
+            plan: likewise.
+
+        Returns:
+            The gaps.
+        """
+        for place, known in self._known:
+            if place.includes(point):
+                return known
+        found = check_derivatives(point, plan)
+        self._known = [(point, found), *self._known[:1]]
+        return found
+
+
+@final
+@dataclass(frozen=True)
+class _Doubt:
+    """A derivative that disagrees with differences at first sight: of R along a direction, or a row of the product."""
+
+    excess: float
+    direction: dict[str, Tensor]
+    row: tuple[str, slice] | None
+
+
+def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
+    """Raise if the gradient is not that of R, or the Hessian's products are not those of the gradient, for certain.
+
+    Next to θ, since derivatives at a kink are a convention, each parameter is moved along a random sign by a step
+    relative to the mean of its tensor: (R(θ + hd) − R(θ − hd)) / 2h is compared with ∇R·d, and (∇R(θ + hd) −
+    ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 2 values, about 2 to 3 products in all; up to 4,000
+    parameters twice that and 2 values for each tensor, or for each parameter of up to 64. Where they disagree, the
+    question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what
+    differs there at every step, in two draws of point and direction, is refused.
+
+    Source: derived.
+
+    Args:
+        point: where; its leaves are the parameters.
+        plan: how products are taken there.
+
+    Returns:
+        The gaps.
+
+    Raises:
+        ModelError: naming the parameters, and the custom function where there is one.
+    """
+    near = _finite_point(point)
+    if near is None:
+        return DerivativeCheck(inf, inf, len(_MOVES), 0)
+    dtype = next(iter(near.leaves.values())).dtype
+    value_step, gradient_step, close = _FIRST.get(dtype, _FIRST[torch.float32])
+    eps = _ROUNDING * torch.finfo(dtype).eps
+    few = sum(leaf.numel() for leaf in near.leaves.values()) <= _TENSORS
+    explain = lambda error: explain_derivative(near, error)
+    H = Hessian(lambda _: near.terms(plan.chunk), near.leaves, replace(plan, keep=False), explain)
+    gaps, product_gaps, values = [0.0], [0.0], 0
+    doubts: list[_Doubt] = []
+    for along in _scaled_signs(near.leaves, few):
+        ahead, behind = (_gradient(shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
+        middle = (ahead + behind) / 2
+        slopes = unflatten(middle, near.leaves)
+        for direction in _directions(along, each=values == 0):
+            high, low = (_value(shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
+            values += 2
+            terms = [float((slopes[name] * part).sum()) for name, part in direction.items()]
+            quotient = high / (2 * value_step) - low / (2 * value_step)
+            size = max(sum(map(abs, terms)), abs(quotient))
+            gap = abs(quotient - sum(terms))
+            gaps.append(gap / size if size else 0.0)
+            allowed = close * size + eps * max(abs(high), abs(low)) / value_step
+            if not gap <= allowed:
+                doubts.append(_Doubt(gap / allowed if allowed else inf, direction, None))
+        product, difference = H @ flatten(along), ahead / (2 * gradient_step) - behind / (2 * gradient_step)
+        parts = [unflatten(vector, near.leaves) for vector in (product, difference, middle)]
+        for name in near.leaves:
+            claimed, seen, slope = (part[name].reshape(-1) for part in parts)
+            if not claimed.numel():
+                continue
+            numbers = torch.stack([(claimed - seen).abs(), torch.maximum(claimed.abs(), seen.abs()), slope.abs()])
+            # Of many parameters by tensor, of few by entry.
+            rows = (numbers if few else numbers.amax(dim=1, keepdim=True)).double().cpu()
+            differ, size = rows[0], rows[1]
+            allowed = close * size + eps * rows[2] / gradient_step
+            product_gaps.append(float((differ / size.clamp(min=_LEAST)).max()))
+            excess = differ / allowed.clamp(min=_LEAST)
+            worst = int(excess.nan_to_num(inf).argmax())
+            if not float(excess[worst]) <= 1:
+                where = slice(worst, worst + 1) if few else slice(None)
+                doubts.append(_Doubt(float(excess[worst]), along, (name, where)))
+    for of_values in (True, False):
+        kind = [doubt for doubt in doubts if (doubt.row is None) == of_values]
+        for doubt in sorted(kind, key=lambda doubt: -doubt.excess)[:_DOUBTS]:
+            settle(point, doubt.direction, doubt.row)
+    return DerivativeCheck(max(gaps), max(product_gaps), values, 4 if few else 2)
+
+
+def _finite_point(point: Point) -> Point | None:
+    """Return the point next to the given one at which the risk is finite, None where there is no such."""
+    for share in _MOVES:
+        near = moved_point(point, 0, share)
+        if isfinite(_value(near, Plan())):
+            return near
+    return None
+
+
+def _scaled_signs(leaves: Mapping[str, Tensor], few: bool) -> Iterator[dict[str, Tensor]]:
+    """Yield random signs times the mean of a tensor, so that each one counts; and of few also times each entry."""
+    signs = random_signs(leaves, torch.Generator().manual_seed(1))
+    yield {name: sign * leaves[name].detach().abs().mean() for name, sign in signs.items()}
+    if few:
+        yield {name: sign * leaves[name].detach().abs() for name, sign in signs.items()}
+
+
+def _directions(along: Mapping[str, Tensor], each: bool) -> Iterator[dict[str, Tensor]]:
+    """Yield the directions along which values are compared: all parameters at once, and if few are, each on its own."""
+    yield dict(along)
+    count = sum(part.numel() for part in along.values())
+    if not each or count > _TENSORS or count == 1:
+        return
+    for name, part in along.items():
+        if count > _ENTRIES:
+            yield {name: part}
+            continue
+        for place in range(part.numel()):
+            single = torch.zeros_like(part).reshape(-1)
+            single[place] = part.reshape(-1)[place]
+            yield {name: single.view_as(part)}
+
+
+def _value(point: Point, plan: Plan) -> float:
+    """Return R."""
+    with torch.no_grad():
+        return float(torch.stack([term.detach() for term in point.terms(plan.chunk)]).sum())
+
+
+def _gradient(point: Point, plan: Plan) -> Tensor:
+    """Return ∇R."""
+    leaves = list(point.leaves.values())
+    with torch.enable_grad():
+        total = torch.zeros_like(flatten(point.leaves).detach())
+        for term in point.terms(plan.chunk):
+            total += gradient_of(term, leaves)
+    return total
