@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import DataError
@@ -50,10 +51,16 @@ class Batches:
             return
         seen = 0
         readings: list[Reading] = []
-        for batch in _iterate(self.source):
-            seen += _check_shapes(batch, len(readings))
-            # Numbers without their places are compared only where shapes vary.
-            readings.append(read_batch(*batch, numbers=len(first.shapes) > 1))
+        pending = iter(_iterate(self.source))
+        while True:
+            # Modes that look at or move the numbers of a computation are not meant for the data.
+            with _disable_current_modes():
+                batch = next(pending, None)
+                if batch is None:
+                    break
+                seen += _check_shapes(batch, len(readings))
+                # Numbers without their places are compared only where shapes vary.
+                readings.append(read_batch(*batch, numbers=len(first.shapes) > 1))
             yield batch
         if seen == 0:
             raise DataError(

@@ -63,7 +63,8 @@ class EmpiricalRisk:
         # What the weights of other data add up to is no normaliser of these.
         given = loss.loss if isinstance(loss, NormalisedLoss) else as_loss(loss)
         self._begin(model, given, batches)
-        self.loss = loss_over_batches(given, model, batches)
+        with untouched(model):
+            self.loss = loss_over_batches(given, model, batches)
 
     def _begin(self, model: nn.Module, loss: Loss, batches: Batches) -> None:
         """Hold model, loss and data, checked on the first batch."""
