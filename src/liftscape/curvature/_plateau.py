@@ -75,7 +75,7 @@ def plateau_reading(
     radius: float = _RADIUS,
     steps: int = 30,
     max_products: int = 300,
-    lowest: tuple[float, float] | None = None,
+    lowest: tuple[float, float] | tuple[float, float, Found] | None = None,
     hessian: SymmetricOperator | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
@@ -95,7 +95,8 @@ def plateau_reading(
         radius: the longest step relative to ‖θ‖ (absolute at θ = 0).
         steps: dimension of the Krylov space.
         max_products: how many further products the most negative curvature may take.
-        lowest: the smallest eigenvalue and its residual bound where they are known already.
+        lowest: the smallest eigenvalue and its residual bound where they are known already, with their status where
+            that is not "converged".
         hessian: H at the model's parameters where it is at hand, as with a kept graph or recorded products.
         generator: draws the start of that search; seed 0 when None.
         progress: called with (products done, products at most).
@@ -131,7 +132,7 @@ def _within_krylov_space(
     radius: float,
     steps: int,
     max_products: int,
-    lowest: tuple[float, float] | None,
+    lowest: tuple[float, float] | tuple[float, float, Found] | None,
     generator: torch.Generator | None,
     progress: Progress | None,
 ) -> Plateau:
@@ -139,7 +140,8 @@ def _within_krylov_space(
     model = krylov_model(H, gradient, steps, progress)
     used = 0 if model is None else model.products
     if lowest is not None:
-        return _read(risk, gradient, model, radius, (*lowest, "converged"), used)
+        known: _Lowest = lowest if len(lowest) == 3 else (*lowest, "converged")
+        return _read(risk, gradient, model, radius, known, used)
 
     def advance(done: int, _: int) -> None:
         if progress is not None:
@@ -150,8 +152,9 @@ def _within_krylov_space(
     curvature: _Lowest = (
         (inf, inf, "upper bound") if model is None else (float(model.values[0]), model.bound, "upper bound")
     )
-    if found.status["smallest"] == "converged":
-        curvature = (float(found.values[0]), float(found.residuals[0]), "converged")
+    if isfinite(value := float(found.values[0])):
+        settled = found.status["smallest"] == "converged"
+        curvature = (value, float(found.residuals[0]), "converged" if settled else "upper bound")
     return _read(risk, gradient, model, radius, curvature, used + found.products)
 
 

@@ -145,11 +145,12 @@ def inspect(
         checkpoint=None if folder is None else folder / "network",
     )
     done += whole.products
+    found = "upper bound" if "smallest" in whole.status else "converged"
     reading = plateau_reading(
         risk,
         radius=radius,
         steps=_KRYLOV,
-        lowest=(whole.lowest, whole.lowest_bound) if isfinite(whole.lowest) else None,
+        lowest=(whole.lowest, whole.lowest_bound, found) if isfinite(whole.lowest) else None,
         hessian=recorded(H, None if folder is None else folder / "steps", {"work": "steps", "dimension": _KRYLOV}),
         generator=parts[1],
         progress=counted(done),
