@@ -37,8 +37,8 @@ class Eigenpairs(Outcome):
             "unverified" (its values have, but others may have been missed), "unresolved" (its values are within the
             tolerance, relative to the largest |value|, but at this end that or rounding hides the sign of one or the
             order: what was found stays, with a bound that covers what may lie beyond), "not converged" or "asymmetric"
-            (the products lack more than 1 % of the largest |value| of symmetry, so that the operator is not symmetric or
-            rounding is too large to trust a value, though what was found stays, with its bound).
+            (the products lack more than 1 % of the largest |value| of symmetry, so that the operator is not symmetric
+            or rounding is too large to trust a value, though what was found stays, with its bound).
         chance: by end, a bound of the probability, over the random vectors, that an eigenvalue beyond the resolution
             was missed.
         resolution: by end, how far beyond the end's last value another eigenvalue could lie unseen; inf where that is

@@ -44,10 +44,10 @@ class PartialInertia(Outcome):
         largest: the largest Ritz value; the largest eigenvalue is not below it by more than rounding.
         chance: a bound of the probability that there are more negative ones than said, over the random block of the
             last sweep; 1 where no sweep was finished.
-        complete: whether that chance is as small as asked for, or the whole space was taken, and no sign is hidden. Some
-            is where the products lack more symmetry than rounding explains, where rounding is above 1e-10 of the
-            largest |value| and above a tenth of the smallest that is not counted as negative, or where a negative value
-            is within the tolerance but not within rounding.
+        complete: whether that chance is as small as asked for, or the whole space was taken, and no sign is hidden: by
+            products that lack more symmetry than rounding explains, by rounding above 1e-10 of the largest |value| and
+            above a tenth of the smallest not counted as negative, or by a tolerance above a negative value that
+            rounding leaves negative.
         products: how many products were taken.
         method: how the eigenvalues were found and proved.
     """
