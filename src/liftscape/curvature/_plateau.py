@@ -14,11 +14,11 @@ from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk, SymmetricOperator, all_finite
 
 __all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 
-State = Literal["slope", "plateau", "flat"]
+State = Literal["slope", "plateau", "flat", "not finite"]
 Found = Literal["converged", "upper bound"]
 _Lowest = tuple[float, float, Found]
 
@@ -33,7 +33,7 @@ class Plateau(Outcome):
     """Where training stands.
 
     Attributes:
-        state: "slope", "plateau" or "flat", see :func:`plateau_reading`.
+        state: "slope", "plateau", "flat" or "not finite", see :func:`plateau_reading`.
         value: R(θ).
         gradient_norm: ‖∇R‖.
         parameter_norm: ‖θ‖.
@@ -86,7 +86,7 @@ def plateau_reading(
     bound is not reached, the other in the Krylov space of ∇R, where it is then Newton's step if H is positive there.
     The bound gives both a meaning on singular and indefinite H, too; r starts at radius·‖θ‖ and is halved until R falls
     by a quarter of what m says. "slope": the gradient step lowers R by 1 % of |R|; "plateau": it does not, but the
-    Newton step does; "flat": neither does.
+    Newton step does; "flat": neither does; "not finite": R, its gradient or a product is not, as the reading says.
 
     Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9, for the step in the Krylov space; the reading is derived.
 
@@ -102,7 +102,7 @@ def plateau_reading(
         progress: called with (products done, products at most).
 
     Returns:
-        The reading; nan throughout where R, its gradient or a product is not finite.
+        The reading; its steps and its curvature are NaN where R, its gradient or a product is not finite.
 
     Raises:
         LiftscapeError: if radius or steps is not positive.
@@ -117,12 +117,29 @@ def plateau_reading(
     if not radius > 0 or steps < 1:
         raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
     gradient, H = risk.gradient(), risk.hessian() if hessian is None else hessian
-    if not bool(torch.isfinite(gradient).all()):
-        return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
+    if fault := _not_finite(risk, gradient):
+        return _unreadable(risk, gradient, radius, fault)
     try:
         return _within_krylov_space(risk, H, gradient, radius, steps, max_products, lowest, generator, progress)
-    except NotFiniteError:
-        return _read(risk, gradient * nan, None, radius, (nan, inf, "upper bound"), 0)
+    except NotFiniteError as error:
+        return _unreadable(risk, gradient, radius, f"The Hessian is not finite here: {error}")
+
+
+def _not_finite(risk: EmpiricalRisk, gradient: Float[Tensor, " M"]) -> str:
+    """Say that R or its gradient is not finite, and where; nothing where both are."""
+    if not isfinite(value := float(risk.value())):
+        return f"R is not finite here: it is {value}."
+    names = [f"'{name}'" for name, part in risk.unflatten(gradient).items() if not all_finite(part)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"The gradient is not finite here, in {', '.join(names[:3])}{more}." if names else ""
+
+
+def _unreadable(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], radius: float, fault: str) -> Plateau:
+    """Return the reading of a point where something is not finite."""
+    value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
+    nothing = Step(nan, nan, nan)
+    longest = radius * (size or 1.0)
+    return Plateau("not finite", value, length, size, nan, longest, nothing, nothing, nan, inf, "upper bound", fault, 0)
 
 
 def _within_krylov_space(
@@ -197,9 +214,7 @@ def _read(
     value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
     longest = radius * (size or 1.0)
     steps = Step(0.0, 0.0, 0.0), Step(0.0, 0.0, 0.0)
-    if not (isfinite(length) and isfinite(value)):
-        steps = Step(nan, nan, nan), Step(nan, nan, nan)
-    elif model is not None and length > 0:
+    if model is not None and length > 0:
         steps = best_steps(risk, gradient, model, longest)
     shares = [step.decrease / abs(value) if value else 0.0 for step in steps]
     relative = length * size / abs(value) if value else (inf if length else 0.0)
@@ -210,8 +225,6 @@ def _read(
 
 def _sentence(state: State, shares: Sequence[float], radius: float, lowest: _Lowest) -> str:
     """Say the reading in words."""
-    if not all(map(isfinite, shares)):
-        return "R or one of its derivatives is not finite here."
     curvature, bound, _ = lowest
     gradient, newton = (f"{100 * max(share, 0.0):.2g} %" for share in shares)
     opening = {
