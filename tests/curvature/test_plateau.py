@@ -164,7 +164,9 @@ def test_a_hessian_that_is_not_finite_reads_nan() -> None:
 
     x = torch.zeros(3, 2, dtype=torch.float64)
     found = plateau_reading(ls.EmpiricalRisk(Root(), lambda output, _: output.mean() + 1, (x, x)))
-    assert found.reading == "R or one of its derivatives is not finite here."
+    assert found.state == "not finite"
+    assert found.reading.startswith("The Hessian is not finite here: ")
+    assert "in 'theta', first from PowBackward0" in found.reading
     assert found.newton_step.length != found.newton_step.length
 
 

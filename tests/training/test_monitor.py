@@ -95,3 +95,50 @@ def test_the_probe_follows_a_model_to_another_dtype_and_back() -> None:
     x, y = next(iter(watched.batches))
     expected = nn.functional.mse_loss(watched.model(x[:32]), y[:32])
     assert monitor.record(2).value == pytest.approx(float(expected.detach()), rel=1e-14)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ls.EmpiricalRisk:
+    """A digits network after some training, whose negative curvature is small beside its positive one."""
+    x, y = ls.data.digits(F64)
+    model = ls.nets.mlp((64, 16, 16, 10), "tanh", dtype=F64, generator=torch.Generator().manual_seed(0))
+    rule = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        rule.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        rule.step()
+    return ls.EmpiricalRisk(model, "cross_entropy", (x, y))
+
+
+def ends_of(watched: ls.EmpiricalRisk, probe: int) -> tuple[float, float]:
+    """Return the extreme eigenvalues on the first samples, from the dense matrix."""
+    x, y = next(iter(watched.batches))
+    values = torch.linalg.eigvalsh(
+        ls.EmpiricalRisk(watched.model, watched.loss, (x[:probe], y[:probe])).hessian().to_dense()
+    )
+    return float(values[0]), float(values[-1])
+
+
+def test_what_is_said_of_an_end_holds_from_the_first_record_on(digits: ls.EmpiricalRisk) -> None:
+    smallest, largest = ends_of(digits, 32)
+    monitor = Monitor(digits)
+    for step in range(20):
+        reading = monitor.record(step)
+        assert (reading.lowest_status, reading.highest_status) == ("upper bound", "lower bound")
+        assert reading.lowest - reading.lowest_bound <= smallest <= reading.lowest + 1e-12
+        assert reading.highest - 1e-12 <= largest <= reading.highest + reading.highest_bound
+
+
+def test_a_search_verifies_the_ends(digits: ls.EmpiricalRisk) -> None:
+    smallest, largest = ends_of(digits, 32)
+    monitor = Monitor(digits, search_every=3)
+    readings = [monitor.record(step) for step in range(6)]
+    assert [each.lowest_status for each in readings] == ["converged", "upper bound", "upper bound"] * 2
+    for each in readings[::3]:
+        assert each.highest_status == "converged"
+        assert abs(each.lowest - smallest) <= each.lowest_bound < 0.2 * abs(smallest)
+        assert abs(each.highest - largest) <= each.highest_bound < 0.2 * largest
+    # What a search has found is followed.
+    assert readings[1].lowest == pytest.approx(smallest, rel=1e-3)
+    with pytest.raises(ls.LiftscapeError, match="search_every must be at least 1"):
+        Monitor(digits, search_every=0)

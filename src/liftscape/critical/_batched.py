@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
+from liftscape.outcomes import NotFiniteError
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Landscape", "SequentialLandscape", "VmappedLandscape", "draw_starts", "landscape_of"]
@@ -51,7 +52,14 @@ class SequentialLandscape(Landscape):
 
     def hessians(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M M"]:
         """Return the symmetric part of the computed ∇²R at each vector."""
-        return _symmetric(torch.stack([self.risk.hessian(self.risk.unflatten(theta)).to_dense() for theta in thetas]))
+        return _symmetric(torch.stack([self._hessian(theta) for theta in thetas]))
+
+    def _hessian(self, theta: Tensor) -> Tensor:
+        """Return ∇²R at one vector, NaN where it is not finite, at which the search ends that point."""
+        try:
+            return self.risk.hessian(self.risk.unflatten(theta)).to_dense()
+        except NotFiniteError:
+            return theta.new_full((len(theta), len(theta)), torch.nan)
 
 
 @final

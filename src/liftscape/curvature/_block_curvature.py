@@ -13,8 +13,8 @@ from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._recorded import resumed
 from liftscape.curvature._trace import trace
 from liftscape.curvature._work import Progress
-from liftscape.outcomes import Outcome
-from liftscape.risk import SymmetricOperator
+from liftscape.outcomes import NotFiniteError, Outcome
+from liftscape.risk import SymmetricOperator, require_finite_product
 
 __all__ = ["LayerCurvature", "block_curvature", "layer_curvature_products"]
 
@@ -95,9 +95,12 @@ def block_curvature(
     }
 
     def row(operator: SymmetricOperator) -> LayerCurvature:
-        if operator.size <= _DENSE:
-            return _dense_row(name, operator, confidence, advance)
-        return _estimated_row(name, operator, probes, tolerance, confidence, draws, advance)
+        try:
+            if operator.size <= _DENSE:
+                return _dense_row(name, operator, confidence, advance)
+            return _estimated_row(name, operator, probes, tolerance, confidence, draws, advance)
+        except NotFiniteError:
+            return _unknown(name, operator.size)
 
     return resumed(H, checkpoint, settings, LayerCurvature, row, draws)
 
@@ -130,8 +133,7 @@ def _dense_row(name: str, block: SymmetricOperator, confidence: float, advance: 
     """Diagonalise a small block."""
     dense = block.to_dense().double()
     advance(block.size, block.size)
-    if not bool(torch.isfinite(dense).all()):
-        return _unknown(name, block.size)
+    require_finite_product(dense)
     values = torch.linalg.eigvalsh((dense + dense.T) / 2)
     norm = float(values.abs().max())
     asymmetry = float(torch.linalg.matrix_norm(dense - dense.T))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.curvature._estimate import student_quantile
+from liftscape.curvature._estimate import FEW, fewest_signs, student_quantile
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products
 from liftscape.curvature._recorded import generator_digest, recorded
 from liftscape.curvature._work import Progress
@@ -24,7 +24,8 @@ class Diagonal(Outcome):
 
     Attributes:
         values: (M,), H_ii.
-        standard_errors: (M,), one an entry; 0 where the diagonal is exact.
+        standard_errors: (M,), one an entry; 0 where the diagonal is exact. From fewer than 30 probes, which may agree
+            by chance, at least the root of mean (Hz)_i² / n, which bounds it.
         confidence: with which an entry's interval, taken alone, covers the true entry.
         probes: independent probes that the standard errors stand on; 0 where the diagonal is exact.
         products: products with the operator in all.
@@ -40,8 +41,15 @@ class Diagonal(Outcome):
 
     @property
     def interval(self) -> tuple[Tensor, Tensor]:
-        """(low, high), each (M,): Student's interval of every entry; the entries themselves where they are exact."""
-        half = self.standard_errors * (student_quantile(self.confidence, self.probes) if self.probes else 0.0)
+        """(low, high), each (M,): Student's interval of every entry; the entries themselves where they are exact.
+
+        Infinite for fewer probes than log₂ 1/(1 − confidence), all of which may miss what two entries of a row add up.
+        """
+        if not self.probes:
+            return self.values.clone(), self.values.clone()
+        half = self.standard_errors * student_quantile(self.confidence, self.probes)
+        if self.probes < fewest_signs(self.confidence):
+            half = torch.full_like(half, math.inf)
         return self.values - half, self.values + half
 
 
@@ -90,7 +98,7 @@ def diagonal(
         values = _by_unit_vectors(operator, progress)
         return Diagonal(values, torch.zeros_like(values), confidence, 0, operator.size, "exact")
     mean = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
-    squares = torch.zeros_like(mean)
+    squares, lengths = torch.zeros_like(mean), torch.zeros_like(mean)
     count = 0
     for z, product in probe_products(operator, probes, draws, progress):
         terms = z * product
@@ -101,7 +109,10 @@ def diagonal(
         squares += (terms - centre[:, None]).square().sum(dim=1) + shift.square() * (count * new / (count + new))
         mean += shift * (new / (count + new))
         count += new
-    return Diagonal(mean, (squares / (count - 1)).sqrt() / math.sqrt(count), confidence, count, count, "rademacher")
+        if probes < FEW:
+            lengths += product.square().sum(dim=1)
+    variances = torch.maximum(squares / (count - 1), lengths / count)
+    return Diagonal(mean, variances.sqrt() / math.sqrt(count), confidence, count, count, "rademacher")
 
 
 def _by_unit_vectors(H: SymmetricOperator, progress: Progress | None) -> Float[Tensor, " M"]:

@@ -9,8 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding, symmetry_shows
-from liftscape.curvature._extremes import End, find_extremes
-from liftscape.curvature._pairs import ROUNDED, Eigenpairs, pairs_of, within_bounds, without_symmetry
+from liftscape.curvature._extremes import find_extremes
+from liftscape.curvature._found import End
+from liftscape.curvature._pairs import ROUNDED, UNRESOLVED, Eigenpairs, pairs_of, within_bounds, without_symmetry
+from liftscape.curvature._resolution import certain_errors
 from liftscape.curvature._work import Progress, Work
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import SymmetricOperator, as_operator
@@ -191,15 +193,22 @@ def _dense(work: Work, ends: tuple[End, ...], k: int, tolerance: float) -> Eigen
     places = [place for place in places if place >= 0] + [place for place in places if place < 0]
     lack = lacks_symmetry(asymmetry / work.scale, norm / work.scale)
     noted = within_bounds(lack) if symmetry_shows(asymmetry, norm, tolerance) else ""
+    certain = (bound <= certain_errors(values, bound, norm).cpu())[places]
+    status = {
+        end: "converged" if bool(certain[index * k : (index + 1) * k].all()) else "unresolved"
+        for index, end in enumerate(ends)
+    }
+    hidden = "unresolved" in status.values()
     pairs = Eigenpairs(
         values[places].cpu() / work.scale,
         vectors[:, places].to(operator.dtype),
         torch.full((len(places),), bound / work.scale, dtype=torch.float64),
-        torch.ones(len(places), dtype=torch.bool),
-        dict.fromkeys(ends, "converged"),
+        torch.tensor([status[end] == "converged" for end in ends for _ in range(k)]),
+        status,
         dict.fromkeys(ends, 0.0),
+        dict.fromkeys(ends, bound / work.scale),
         f"The whole matrix of shape {operator.shape} was diagonalised.{noted}",
-        ROUNDED if noted else "",
+        UNRESOLVED if hidden else ROUNDED if noted else "",
         work.done,
         "dense eigendecomposition",
     )

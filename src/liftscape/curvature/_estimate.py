@@ -11,10 +11,14 @@ from torch import Tensor
 from liftscape.curvature._work import safe_power
 from liftscape.outcomes import LiftscapeError, Outcome
 
-__all__ = ["FEW", "Estimate", "estimate_of", "student_quantile"]
+__all__ = ["FEW", "MANY", "Estimate", "estimate_of", "fewest_signs", "student_quantile"]
 
-# From so many probes on their own spread is enough; fewer may agree by chance, as three signs do once in four times.
+# From so many probes on their own spread is a standard error; fewer may agree by chance, as three signs do once in four
+# times.
 FEW = 30
+# From so many probes on it is enough for an interval, too, with their skewness: where one eigenvalue makes the whole
+# trace, Student's 95 % of 30 probes are 91 %, of 100 probes 93.5 %.
+MANY = 100
 # Rounding errors of a sum that the interval allows for; only seen where the probes have no variance of their own.
 _ROUNDINGS = 10.0
 
@@ -27,8 +31,9 @@ class Estimate(Outcome):
         value: the estimate; unbiased.
         standard_error: s/√n over n independent probes; 0 where nothing random is left. Of a trace from fewer than 30
             probes the larger of s and √(2·mean ‖Hz‖²), which bounds the standard deviation of zᵀHz.
-        interval: (low, high), which covers the true number with the stated confidence as far as the mean of the probes
-            is normal: where one eigenvalue makes the whole trace, 99 % are 98 % for 100 probes, 96 % for 30.
+        interval: (low, high), which covers the true number with the stated confidence: where one eigenvalue makes the
+            whole trace, 95 % were measured as 94 to 96 %, 99 % as 99 %. Infinite where the probes are so few that all
+            of them may miss a part of H by chance.
         confidence: that probability.
         probes: the number n of independent probes that the standard error stands on.
         products: products with the operator in all.
@@ -70,6 +75,26 @@ def student_quantile(confidence: float, probes: int) -> float:
     return float(stdtrit(probes - 1, (1 + confidence) / 2))
 
 
+def fewest_signs(confidence: float) -> int:
+    """Return the fewest probes of random signs that miss nothing at a confidence: 2⁻ⁿ ≤ 1 − confidence.
+
+    Each probe misses [[1, 1], [1, 1]] with probability ½, and no length or spread tells.
+
+    Source: derived.
+
+    Args:
+        confidence: between 0 and 1.
+
+    Returns:
+        n, at least 1.
+
+    Example:
+        >>> fewest_signs(0.95), fewest_signs(0.99)
+        (5, 7)
+    """
+    return max(1, math.ceil(-math.log2(1 - confidence)))
+
+
 def estimate_of(
     samples: Float[Tensor, " n"],
     *,
@@ -87,9 +112,13 @@ def estimate_of(
     or below it is as good as any other. It is widened by ten rounding errors of the sums that were taken.
 
     Fewer than 30 values x = zᵀHz can agree by chance, where H = [[0, 1], [1, 0]] even exactly. Their variance is
-    2(‖H‖_F² − Σ H_ii²) ≤ 2 E‖Hz‖², so s is then at least √(2·mean ‖Hz‖²).
+    2(‖H‖_F² − Σ H_ii²) ≤ 2 E‖Hz‖², so s is then at least √(2·mean ‖Hz‖²). For fewer than 100 the interval uses that as
+    well, since the spread of values as skew as those of one eigenvalue is small where their mean is; from 100 on it
+    reaches farther by s·|γ|(2t² + 1)/(6n) on the side of their skewness γ. An interval from fewer than
+    log₂ 1/(1 − confidence) is infinite.
 
-    Source: derived from Student 1908; the bound of s is derived.
+    Source: Student 1908; Hall 1983, Ann. Probab. 11, for skewness, of which nothing is taken off; the bound of s is
+    derived.
 
     Args:
         samples: (n,), independent values of one expectation, n ≥ 2.
@@ -99,7 +128,7 @@ def estimate_of(
         exact: e, the part that is not random.
         magnitude: the mean over the probes of the sum of absolute terms, the scale of rounding.
         eps: the rounding of one operation with the operator.
-        lengths: ‖Hz‖ of each probe, (n,), where x = zᵀHz; only looked at where the probes are few.
+        lengths: ‖Hz‖ of each probe, (n,), where x = zᵀHz with random signs; only looked at for fewer than 100.
 
     Returns:
         The estimate; NaN throughout where a value is not finite.
@@ -113,13 +142,30 @@ def estimate_of(
     quantile = student_quantile(confidence, count)
     wide = samples.double()
     value = exact + float(wide.mean())
-    known = None if lengths is None or count >= FEW else lengths.double()
+    known = None if lengths is None or count >= MANY else lengths.double()
     power = safe_power(wide if known is None else torch.cat([wide, known])) or 1.0
-    spread = float((wide * power).std())
+    spread = reach = float((wide * power).std())
     if known is not None:
-        spread = max(spread, math.sqrt(2 * float((known * power).square().mean())))
-    error = spread / power / math.sqrt(count)
-    half = quantile * error + _ROUNDINGS * eps * magnitude
+        reach = max(spread, math.sqrt(2 * float((known * power).square().mean())))
+    error = (reach if count < FEW else spread) / power / math.sqrt(count)
+    half = quantile * reach / power / math.sqrt(count) + _ROUNDINGS * eps * magnitude
     if not (math.isfinite(value) and math.isfinite(half)):
         value = error = half = math.nan
-    return Estimate(value, error, (value - half, value + half), confidence, count, products, method)
+    elif lengths is not None and count < fewest_signs(confidence):
+        half = math.inf
+    tilt = _skewness(wide * power) * (2 * quantile**2 + 1) / 6 * spread / power / count if count >= MANY else 0.0
+    return Estimate(
+        value,
+        error,
+        (value - half + min(tilt, 0.0), value + half + max(tilt, 0.0)),
+        confidence,
+        count,
+        products,
+        method,
+    )
+
+
+def _skewness(samples: Float[Tensor, " n"]) -> float:
+    """Return the third standardised moment, 0 for equal values."""
+    spread = float(samples.std())
+    return float(((samples - samples.mean()) / spread).pow(3).mean()) if spread > 0 else 0.0

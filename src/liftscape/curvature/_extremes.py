@@ -1,56 +1,28 @@
 """The search for extreme eigenvalues: extend, restart, sweep, until no end has one that was not found."""
 
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding, symmetry_shows
 from liftscape.curvature._basis import Basis
+from liftscape.curvature._found import End, Extremes, Verified, extremes_of, places_of
 from liftscape.curvature._lanczos import Krylov, Ritz, extend, restart, ritz, start, thin
+from liftscape.curvature._resolution import TINY, certain_errors, rounding_of
 from liftscape.curvature._sweep import chance_of_missing, sweep
 from liftscape.curvature._work import Work, standard_normal
 
-__all__ = ["End", "Extremes", "find_extremes"]
-
-End = Literal["smallest", "largest"]
+__all__ = ["find_extremes"]
 
 # Rows that a sweep should find free; most sweeps need fewer.
 _SWEEP = 20
+# Products that an end is worth whose values are within the tolerance but not certain: these, or half of those before.
+_PATIENCE = 30
 # How an end was verified, as the end of a sentence.
 _WHOLE = "the whole space was searched"
 _FIRST = "any value beyond it has a part in the random start and would have been seen"
 _SWEPT = "a sweep from a fresh random block found no other that belongs among them"
-
-
-@final
-@dataclass(frozen=True)
-class Extremes:
-    """What a search came to: k values for each end, ascending.
-
-    Attributes:
-        values: Ritz values, (m,), NaN where there is none yet.
-        vectors: unit vectors as columns, (M, m).
-        residuals: bounds of ‖Hv − λv‖, (m,).
-        converged: which are within the tolerance, (m,).
-        chance: of the ends that were verified, the bound of the probability that a value was missed.
-        proof: of the ends that were verified, by what, in words.
-        rows: how many vectors were stored at most.
-        lack: what the products lack of symmetry, in words, where it makes the bounds far wider than was asked for.
-        symmetric: whether that may be rounding.
-    """
-
-    values: Float[Tensor, " m"]
-    vectors: Float[Tensor, "M m"]
-    residuals: Float[Tensor, " m"]
-    converged: Bool[Tensor, " m"]
-    chance: dict[str, float]
-    proof: dict[str, str]
-    rows: int
-    lack: str = ""
-    symmetric: bool = True
 
 
 def find_extremes(
@@ -99,7 +71,9 @@ class _Search:
         basis = Basis(capacity, operator.size, operator.dtype, operator.device)
         self.krylov: Krylov = start(basis, standard_normal(1, operator, generator))
         self.width, self.bound, self.mixed = 1, chance, False
+        self.met, self.coarse = (0, 0), False
         self.chance: dict[str, float] = {}
+        self.shift: dict[str, float] = {}
         self.proof: dict[str, str] = {}
         self.partial: dict[str, float] = dict.fromkeys(ends, 1.0)
 
@@ -114,10 +88,11 @@ class _Search:
                     if n == self.work.operator.size:
                         self.chance = dict.fromkeys(self.ends, 0.0)
                         self.proof = dict.fromkeys(self.ends, _WHOLE)
+                        self.shift = {end: self._last(found, end) for end in self.ends}
                     late: list[End] = [end for end in self.ends if end not in self.chance]
                     if not late:
                         return self._result(found)
-                    if not self._nearly_whole() and not self._goes_on(found, late[0]):
+                    if not self._waits(found) and not self._nearly_whole() and not self._goes_on(found, late[0]):
                         if late[0] in self.chance:
                             next_look = 0
                             continue
@@ -141,26 +116,50 @@ class _Search:
         # A further copy of the one value would change nothing, and any other is in the random start.
         if self.k > 1 or self.mixed:
             return False
-        sign = 1 if end == "largest" else -1
-        shift = float(found.values[self._places(len(found.values), end)[0]]) + sign * self.tolerance * found.scale
+        shift = self._beyond(found, end)
         missed = chance_of_missing(self.krylov, shift, 1, self.krylov.basis.size)
         if missed <= self.bound:
-            self.chance[end], self.proof[end] = missed, _FIRST
+            self.chance[end], self.proof[end], self.shift[end] = missed, _FIRST, shift
             return False
         return True
+
+    def _waits(self, found: Ritz) -> bool:
+        """Tell whether to go on for values that are within the tolerance, but of uncertain sign and order."""
+        places, errors = self._wanted(len(found.values)), self._errors(found)
+        # Further products help against what is left of a residual, not against rounding.
+        vain = errors < rounding_of(self.krylov, found.scale)
+        if self.coarse or bool(((found.residuals <= errors) | vain)[places].all()):
+            return False
+        if not self.met[0]:
+            self.met = (self.work.done, min(max(_PATIENCE, self.work.done // 2), self.work.left // 2))
+        self.coarse = self.work.done - self.met[0] >= self.met[1]
+        return not self.coarse
+
+    def _errors(self, found: Ritz) -> Float[Tensor, " n"]:
+        """Return the largest error with which each value is certain."""
+        return certain_errors(found.values, rounding_of(self.krylov, found.scale), found.scale)
+
+    def _last(self, found: Ritz, end: End) -> float:
+        """Return the value of an end that is next to the others."""
+        return float(found.values[places_of(end, self.k, len(found.values))[0 if end == "largest" else -1]])
+
+    def _beyond(self, found: Ritz, end: End) -> float:
+        """Return the shift next to an end's last value beyond which no other may be missed."""
+        last, width = self._last(found, end), self.tolerance * found.scale
+        place = places_of(end, self.k, len(found.values))[0 if end == "largest" else -1]
+        error = float(self._errors(found)[place])
+        if not self.coarse and error >= rounding_of(self.krylov, found.scale):
+            width = min(width, error)
+        return last + (1 if end == "largest" else -1) * max(width, TINY)
 
     def _nearly_whole(self) -> bool:
         """Tell whether the whole space fits and little of it is left, so that taking it is cheaper than a sweep."""
         basis = self.krylov.basis
         return basis.capacity >= 2 * basis.size and basis.size - self.krylov.processed < _SWEEP * self.width
 
-    def _places(self, n: int, end: End) -> list[int]:
-        """Return the places of an end's values among n, ascending."""
-        return list(range(min(self.k, n))) if end == "smallest" else list(range(max(0, n - self.k), n))
-
     def _wanted(self, n: int) -> list[int]:
         """Return the places of all values asked for."""
-        return sorted({place for end in self.ends for place in self._places(n, end)})
+        return sorted({place for end in self.ends for place in places_of(end, self.k, n)})
 
     def _all_converged(self, found: Ritz) -> bool:
         """Tell whether there are as many Ritz values as asked for, each converged."""
@@ -185,15 +184,16 @@ class _Search:
         if basis.capacity - basis.count < min(_SWEEP * self.width, basis.capacity // 2):
             self._restart(found)
             found = ritz(self.krylov)
-        sign = 1 if end == "largest" else -1
-        places = self._places(len(found.values), end)
-        last = float(found.values[places[0 if sign == 1 else -1]])
-        shift = last + sign * max(self.tolerance * found.scale, 1e-150)
+        sign, shift = 1 if end == "largest" else -1, self._beyond(found, end)
+        # Sweeps that share in one chance are known at the farthest of their shifts.
+        farthest = max(sign * shift, sign * self.shift.get(end, shift)) * sign
         seen = sweep(self.krylov, self.work, self.generator, shift, sign, self.width, self.bound / self.partial[end])
         if seen.outcome == "found":
             self.width = min(2 * self.width, max(1, basis.capacity // 8))
-            self.partial[end] = 1.0
+            self.partial[end], self.met, self.coarse = 1.0, (0, 0), False
+            self.shift.pop(end, None)
         else:
+            self.shift[end] = farthest
             # Sweeps draw their blocks independently, so the chances that each of them missed the same value multiply.
             self.partial[end] *= seen.chance
         if self.partial[end] <= self.bound:
@@ -224,27 +224,8 @@ class _Search:
 
     def _result(self, found: Ritz) -> Extremes:
         """Return what is known."""
-        basis, n, total = self.krylov.basis, len(found.values), self.k * len(self.ends)
-        places = [place for end in self.ends for place in self._places(n, end)] if n >= total else []
-        eps = torch.finfo(basis.rows.dtype).eps
-        rounding = self.krylov.rounding + 10 * eps * (1 + n**0.5) * found.scale
-        if not places:
-            unknown = torch.full((total,), torch.nan, dtype=torch.float64)
-            vectors = basis.rows.new_zeros(basis.size, total)
-            return Extremes(unknown, vectors, unknown, unknown > 0, self.chance, self.proof, basis.capacity)
-        residuals = found.residuals[places]
-        good = residuals <= self.tolerance * found.scale
-        asymmetry, unit = self.krylov.asymmetry, self.work.scale
-        symmetric = symmetric_to_rounding(asymmetry, found.scale, basis.rows.dtype, self.tolerance)
-        shows = not symmetric or symmetry_shows(asymmetry, found.scale, self.tolerance)
-        return Extremes(
-            found.values[places] / unit,
-            basis.combine(found.vectors[:, places]).T,
-            (residuals + rounding) / unit,
-            good,
-            self.chance,
-            self.proof,
-            basis.capacity,
-            lacks_symmetry(asymmetry / unit, found.scale / unit) if shows else "",
-            symmetric,
-        )
+        return extremes_of(self.krylov, found, self.work.scale, self.ends, self.k, self.tolerance, self._verified())
+
+    def _verified(self) -> dict[str, Verified]:
+        """Return what is known of the ends that were verified."""
+        return {end: Verified(chance, self.proof[end], self.shift[end]) for end, chance in self.chance.items()}

@@ -1,13 +1,14 @@
 """The inertia (n₋, n₀, n₊) with a threshold that knows how far the point is from being critical."""
 
 from dataclasses import dataclass, replace
+from math import isnan
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.outcomes import Outcome
-from liftscape.risk import SymmetricOperator, as_operator
+from liftscape.outcomes import NotFiniteError, Outcome
+from liftscape.risk import SymmetricOperator, all_finite, as_operator, require_finite_product
 
 __all__ = ["Inertia", "inertia", "inertia_of_spectrum"]
 
@@ -60,10 +61,19 @@ def inertia_of_spectrum(
     Returns:
         The counts with their margin.
 
+    Raises:
+        NotFiniteError: if an eigenvalue is not finite, or the tolerance is not a number.
+
     Example:
         >>> inertia_of_spectrum(torch.tensor([-1.0, 0.0, 2.0]), 1e-9).triple
         (1, 1, 1)
     """
+    if not all_finite(eigenvalues) or isnan(tolerance):
+        bad = int((~torch.isfinite(eigenvalues)).sum())
+        raise NotFiniteError(
+            f"an inertia counts real numbers, but {bad} of {len(eigenvalues)} eigenvalues are not finite and the "
+            f"tolerance is {tolerance}; look for parameters at which the loss and its derivatives are finite."
+        )
     negative = int((eigenvalues < -tolerance).sum())
     positive = int((eigenvalues > tolerance).sum())
     counted = eigenvalues.abs()[eigenvalues.abs() > tolerance]
@@ -87,6 +97,9 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
         The counts, the threshold and the margin; a margin below 10 means undecided, and is 1 where a counted zero is
         none to rounding.
 
+    Raises:
+        NotFiniteError: if an entry of H is not finite.
+
     Example:
         >>> inertia(torch.diag(torch.tensor([-1.0, 0.0, 3.0], dtype=torch.float64))).triple
         (1, 1, 1)
@@ -94,6 +107,7 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
         (0, 1, 1)
     """
     dense = as_operator(H).to_dense()
+    require_finite_product(dense)
     asymmetry = float(torch.linalg.matrix_norm(dense - dense.T)) if dense.numel() else 0.0
     eigenvalues = torch.linalg.eigvalsh((dense + dense.T) / 2)
     norm = float(eigenvalues.abs().max()) if len(eigenvalues) else 0.0

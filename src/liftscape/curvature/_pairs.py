@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from liftscape.curvature._extremes import End, Extremes
+from liftscape.curvature._found import End, Extremes
 from liftscape.outcomes import Outcome, to_plain
 
-__all__ = ["ROUNDED", "Eigenpairs", "pairs_of", "within_bounds", "without_symmetry"]
+__all__ = ["ROUNDED", "UNRESOLVED", "Eigenpairs", "pairs_of", "within_bounds", "without_symmetry"]
 
 # The advice where bounds are wide because of rounding.
 ROUNDED = "Take the products in float64 for bounds as tight as asked for, or data nearer to 0 and of like sizes."
+
+# The advice where a value lies within its resolution of zero.
+UNRESOLVED = "Give a smaller tolerance, or take the products in float64, to tell the values at that end from zero."
 
 
 @final
@@ -29,12 +32,17 @@ class Eigenpairs(Outcome):
         residuals: a bound of ‖Hv − λv‖ with what the products were seen to lack of symmetry, so that an eigenvalue of
             a symmetric H lies within it of λ; inf beside NaN. H is the operator as computed: what rounding does to all
             products alike, such as by batch statistics of data far from 0, is not in it.
-        converged: which values have converged, (m,); none where the status is "asymmetric".
+        converged: which have, (m,); none where the status is "unresolved" or "asymmetric".
         status: by end, "converged" (its values have, and no other was missed but with the chance below),
-            "unverified" (its values have, but others may have been missed), "not converged" or "asymmetric" (the
-            products lack more than 1 % of the largest |value| of symmetry, so that the operator is not symmetric or
-            rounding is too large to trust a value, though what was found stays, with its bound).
-        chance: by end, a bound of the probability, over the random vectors, that an eigenvalue was missed.
+            "unverified" (its values have, but others may have been missed), "unresolved" (its values are within the
+            tolerance, relative to the largest |value|, but at this end that or rounding hides the sign of one or the
+            order: what was found stays, with a bound that covers what may lie beyond), "not converged" or "asymmetric"
+            (the products lack more than 1 % of the largest |value| of symmetry, so that the operator is not symmetric
+            or rounding is too large to trust a value, though what was found stays, with its bound).
+        chance: by end, a bound of the probability, over the random vectors, that an eigenvalue beyond the resolution
+            was missed.
+        resolution: by end, how far beyond the end's last value another eigenvalue could lie unseen; inf where that is
+            not known.
         reason: one sentence.
         advice: one sentence, empty where all is well.
         products: how many products of H with a vector were taken.
@@ -47,6 +55,7 @@ class Eigenpairs(Outcome):
     converged: Bool[Tensor, " m"]
     status: Mapping[str, str]
     chance: Mapping[str, float]
+    resolution: Mapping[str, float]
     reason: str
     advice: str
     products: int
@@ -76,12 +85,14 @@ class Eigenpairs(Outcome):
 def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:
     """Say what a search came to."""
     method = f"thick-restart Lanczos with {found.rows} stored vectors, full reorthogonalisation"
-    status, late = {}, []
+    status, late, converged = {}, [], found.converged.clone()
     for index, end in enumerate(ends):
         good = bool(found.converged[index * k : (index + 1) * k].all())
-        status[end] = ("converged" if end in found.chance else "unverified") if good else "not converged"
+        known = "converged" if end in found.certain else "unresolved"
+        status[end] = (known if end in found.chance else "unverified") if good else "not converged"
         late += [] if status[end] == "converged" else [end]
-    count = int(found.converged.sum())
+        converged[index * k : (index + 1) * k] &= not good or end in found.certain
+    count = int(converged.sum())
     reason = (
         f"{f'All {count} values' if count > 1 else 'The value'} converged, and {_proof(found)}."
         if not late
@@ -92,15 +103,26 @@ def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> E
         torch.where(found.converged, found.values, torch.nan),
         found.vectors,
         torch.where(found.converged, found.residuals, torch.inf),
-        found.converged,
+        converged,
         status,
         {end: found.chance.get(end, 1.0) for end in ends},
+        {end: found.resolution.get(end, float("inf")) for end in ends},
         reason + within_bounds(found.lack),
-        "Allow more products, a larger memory_budget or a larger tolerance." if late else ROUNDED if found.lack else "",
+        _advice(found, status),
         products,
         method,
     )
     return pairs if found.symmetric else without_symmetry(pairs, found.lack)
+
+
+def _advice(found: Extremes, status: Mapping[str, str]) -> str:
+    """Say what to do."""
+    if "unresolved" in status.values() and not set(status.values()) & {"unverified", "not converged"}:
+        return UNRESOLVED
+    late = set(status.values()) != {"converged"}
+    return (
+        "Allow more products, a larger memory_budget or a larger tolerance." if late else ROUNDED if found.lack else ""
+    )
 
 
 def _proof(found: Extremes) -> str:
@@ -126,6 +148,7 @@ def without_symmetry(pairs: Eigenpairs, lack: str) -> Eigenpairs:
         converged=torch.zeros_like(pairs.converged),
         status=dict.fromkeys(pairs.status, "asymmetric"),
         chance=dict.fromkeys(pairs.chance, 1.0),
+        resolution=dict.fromkeys(pairs.resolution, float("inf")),
         reason=f"{_opening(lack)}, which is more than rounding makes of a symmetric operator's.",
         advice="Give (H + Hᵀ)/2 if that is meant, or take the products in float64 if rounding is that large.",
     )

@@ -13,6 +13,7 @@ from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._inertia import PARAMETRISATION_CURVATURE
 from liftscape.curvature._lanczos import Krylov, extend, restart, ritz, start, thin
+from liftscape.curvature._resolution import TINY, certain_errors
 from liftscape.curvature._sweep import sweep
 from liftscape.curvature._work import Progress, Work, standard_normal
 from liftscape.outcomes import LiftscapeError, Outcome
@@ -24,7 +25,6 @@ _MEMORY = 2 << 30
 _SMALL_MEMORY = 64 << 20
 _FEWEST_ROWS = 24
 _ROUNDING = 10.0
-_TINY = 1e-150
 # Products without a change of the count after which a sweep looks.
 _PATIENCE = 10
 # Rows that a sweep should find free.
@@ -44,8 +44,10 @@ class PartialInertia(Outcome):
         largest: the largest Ritz value; the largest eigenvalue is not below it by more than rounding.
         chance: a bound of the probability that there are more negative ones than said, over the random block of the
             last sweep; 1 where no sweep was finished.
-        complete: whether that chance is as small as asked for, or the whole space was taken; never where the products
-            lack more symmetry than rounding explains.
+        complete: whether that chance is as small as asked for, or the whole space was taken, and no sign is hidden: by
+            products that lack more symmetry than rounding explains, by rounding above 1e-10 of the largest |value| and
+            above a tenth of the smallest not counted as negative, or by a tolerance above a negative value that
+            rounding leaves negative.
         products: how many products were taken.
         method: how the eigenvalues were found and proved.
     """
@@ -124,9 +126,11 @@ def partial_inertia(
     basis = Basis(capacity, operator.size, operator.dtype, operator.device)
     krylov = start(basis, standard_normal(1, operator, generator))
     missed = _search(krylov, work, generator, gradient_norm, at_least, chance)
-    threshold = _threshold(krylov, work, gradient_norm) * (1 + basis.departure())
+    stretch = 1 + basis.departure()
+    threshold = _threshold(krylov, work, gradient_norm) * stretch
     values = torch.linalg.eigvalsh(krylov.T)
     norm, fault = float(values.abs().max()) if len(values) else 0.0, ""
+    resolved = _resolved(values, _threshold(krylov, work, 0.0) * stretch, threshold, operator.size)
     if not symmetric_to_rounding(krylov.asymmetry, norm, operator.dtype):
         fault = f"; {lacks_symmetry(krylov.asymmetry / work.scale, norm / work.scale)}"
     return PartialInertia(
@@ -136,7 +140,7 @@ def partial_inertia(
         float(values[0]) / work.scale if len(values) else float("nan"),
         float(values[-1]) / work.scale if len(values) else float("nan"),
         missed,
-        missed <= chance and not fault,
+        missed <= chance and resolved and not fault,
         work.done,
         f"compression to {krylov.processed} Lanczos vectors, {operator.dtype}{fault}",
     )
@@ -205,10 +209,21 @@ def _cut(krylov: Krylov, width: int, negative: int) -> None:
         thin(krylov, room)
 
 
+def _resolved(values: Tensor, rounding: float, threshold: float, size: int) -> bool:
+    """Tell whether the threshold hides no negative eigenvalue: of values that are within it no sign is known."""
+    left = values[values >= -threshold][:1]
+    if not len(left):
+        if len(values) == size:
+            return True
+        left = torch.zeros(1, dtype=values.dtype)
+    scale = float(values.abs().max()) if len(values) else 0.0
+    return not float(left) < -rounding and rounding <= max(float(certain_errors(left, rounding, scale)), 2 * TINY)
+
+
 def _threshold(krylov: Krylov, work: Work, gradient_norm: float) -> float:
     """Return rounding, the products' measured asymmetry and ten times the gradient norm."""
     n = krylov.processed
     scale = float(torch.linalg.matrix_norm(krylov.T, 2)) if n else 0.0
     rounding = _ROUNDING * torch.finfo(krylov.basis.rows.dtype).eps * n**0.5 * scale + krylov.rounding
     # A zero operator needs a threshold beside its eigenvalues, too.
-    return max(rounding + PARAMETRISATION_CURVATURE * gradient_norm * work.scale, _TINY)
+    return max(rounding + PARAMETRISATION_CURVATURE * gradient_norm * work.scale, TINY)

@@ -14,11 +14,11 @@ from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk, SymmetricOperator, all_finite
 
 __all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 
-State = Literal["slope", "plateau", "flat"]
+State = Literal["slope", "plateau", "flat", "not finite"]
 Found = Literal["converged", "upper bound"]
 _Lowest = tuple[float, float, Found]
 
@@ -33,7 +33,7 @@ class Plateau(Outcome):
     """Where training stands.
 
     Attributes:
-        state: "slope", "plateau" or "flat", see :func:`plateau_reading`.
+        state: "slope", "plateau", "flat" or "not finite", see :func:`plateau_reading`.
         value: R(θ).
         gradient_norm: ‖∇R‖.
         parameter_norm: ‖θ‖.
@@ -75,7 +75,7 @@ def plateau_reading(
     radius: float = _RADIUS,
     steps: int = 30,
     max_products: int = 300,
-    lowest: tuple[float, float] | None = None,
+    lowest: tuple[float, float] | tuple[float, float, Found] | None = None,
     hessian: SymmetricOperator | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
@@ -86,7 +86,7 @@ def plateau_reading(
     bound is not reached, the other in the Krylov space of ∇R, where it is then Newton's step if H is positive there.
     The bound gives both a meaning on singular and indefinite H, too; r starts at radius·‖θ‖ and is halved until R falls
     by a quarter of what m says. "slope": the gradient step lowers R by 1 % of |R|; "plateau": it does not, but the
-    Newton step does; "flat": neither does.
+    Newton step does; "flat": neither does; "not finite": R, its gradient or a product is not, as the reading says.
 
     Source: Gould, Lucidi, Roma, Toint 1999, SIAM J. Optim. 9, for the step in the Krylov space; the reading is derived.
 
@@ -95,13 +95,14 @@ def plateau_reading(
         radius: the longest step relative to ‖θ‖ (absolute at θ = 0).
         steps: dimension of the Krylov space.
         max_products: how many further products the most negative curvature may take.
-        lowest: the smallest eigenvalue and its residual bound where they are known already.
+        lowest: the smallest eigenvalue and its residual bound where they are known already, with their status where
+            that is not "converged".
         hessian: H at the model's parameters where it is at hand, as with a kept graph or recorded products.
         generator: draws the start of that search; seed 0 when None.
         progress: called with (products done, products at most).
 
     Returns:
-        The reading; nan throughout where R, its gradient or a product is not finite.
+        The reading; its steps and its curvature are NaN where R, its gradient or a product is not finite.
 
     Raises:
         LiftscapeError: if radius or steps is not positive.
@@ -116,12 +117,29 @@ def plateau_reading(
     if not radius > 0 or steps < 1:
         raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
     gradient, H = risk.gradient(), risk.hessian() if hessian is None else hessian
-    if not bool(torch.isfinite(gradient).all()):
-        return _read(risk, gradient, None, radius, (nan, inf, "upper bound"), 0)
+    if fault := _not_finite(risk, gradient):
+        return _unreadable(risk, gradient, radius, fault)
     try:
         return _within_krylov_space(risk, H, gradient, radius, steps, max_products, lowest, generator, progress)
-    except NotFiniteError:
-        return _read(risk, gradient * nan, None, radius, (nan, inf, "upper bound"), 0)
+    except NotFiniteError as error:
+        return _unreadable(risk, gradient, radius, f"The Hessian is not finite here: {error}")
+
+
+def _not_finite(risk: EmpiricalRisk, gradient: Float[Tensor, " M"]) -> str:
+    """Say that R or its gradient is not finite, and where; nothing where both are."""
+    if not isfinite(value := float(risk.value())):
+        return f"R is not finite here: it is {value}."
+    names = [f"'{name}'" for name, part in risk.unflatten(gradient).items() if not all_finite(part)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"The gradient is not finite here, in {', '.join(names[:3])}{more}." if names else ""
+
+
+def _unreadable(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], radius: float, fault: str) -> Plateau:
+    """Return the reading of a point where something is not finite."""
+    value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
+    nothing = Step(nan, nan, nan)
+    longest = radius * (size or 1.0)
+    return Plateau("not finite", value, length, size, nan, longest, nothing, nothing, nan, inf, "upper bound", fault, 0)
 
 
 def _within_krylov_space(
@@ -131,7 +149,7 @@ def _within_krylov_space(
     radius: float,
     steps: int,
     max_products: int,
-    lowest: tuple[float, float] | None,
+    lowest: tuple[float, float] | tuple[float, float, Found] | None,
     generator: torch.Generator | None,
     progress: Progress | None,
 ) -> Plateau:
@@ -139,7 +157,8 @@ def _within_krylov_space(
     model = krylov_model(H, gradient, steps, progress)
     used = 0 if model is None else model.products
     if lowest is not None:
-        return _read(risk, gradient, model, radius, (*lowest, "converged"), used)
+        known: _Lowest = lowest if len(lowest) == 3 else (*lowest, "converged")
+        return _read(risk, gradient, model, radius, known, used)
 
     def advance(done: int, _: int) -> None:
         if progress is not None:
@@ -150,8 +169,9 @@ def _within_krylov_space(
     curvature: _Lowest = (
         (inf, inf, "upper bound") if model is None else (float(model.values[0]), model.bound, "upper bound")
     )
-    if found.status["smallest"] == "converged":
-        curvature = (float(found.values[0]), float(found.residuals[0]), "converged")
+    if isfinite(value := float(found.values[0])):
+        settled = found.status["smallest"] == "converged"
+        curvature = (value, float(found.residuals[0]), "converged" if settled else "upper bound")
     return _read(risk, gradient, model, radius, curvature, used + found.products)
 
 
@@ -194,9 +214,7 @@ def _read(
     value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
     longest = radius * (size or 1.0)
     steps = Step(0.0, 0.0, 0.0), Step(0.0, 0.0, 0.0)
-    if not (isfinite(length) and isfinite(value)):
-        steps = Step(nan, nan, nan), Step(nan, nan, nan)
-    elif model is not None and length > 0:
+    if model is not None and length > 0:
         steps = best_steps(risk, gradient, model, longest)
     shares = [step.decrease / abs(value) if value else 0.0 for step in steps]
     relative = length * size / abs(value) if value else (inf if length else 0.0)
@@ -207,8 +225,6 @@ def _read(
 
 def _sentence(state: State, shares: Sequence[float], radius: float, lowest: _Lowest) -> str:
     """Say the reading in words."""
-    if not all(map(isfinite, shares)):
-        return "R or one of its derivatives is not finite here."
     curvature, bound, _ = lowest
     gradient, newton = (f"{100 * max(share, 0.0):.2g} %" for share in shares)
     opening = {

@@ -1,7 +1,7 @@
 """The products that a long work takes: counted, limited, shown and recorded."""
 
 from collections.abc import Callable
-from math import frexp, isfinite, log2
+from math import frexp, log2
 from pathlib import Path
 from typing import Any, final
 
@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._checkpoint import Journal
-from liftscape.outcomes import NotFiniteError
-from liftscape.risk import SymmetricOperator
+from liftscape.risk import SymmetricOperator, require_finite_product
 
 __all__ = ["Progress", "Work", "safe_power", "standard_normal"]
 
@@ -85,12 +84,7 @@ class Work:
         known = None if self.journal is None else self.journal.recall(rows)
         if known is None:
             known = (self.operator @ rows.T).T if len(rows) > 1 else (self.operator @ rows[0]).unsqueeze(0)
-            # A finite sum needs no second look at each entry; one that overflows does.
-            if not isfinite(float(known.sum())) and not bool(torch.isfinite(known).all()):
-                raise NotFiniteError(
-                    f"product {self.done + 1} with the operator of shape {self.operator.shape} is not finite, so it "
-                    "has no spectrum here; look for parameters at which the loss overflows or has no second derivative."
-                )
+            require_finite_product(known)
             if self.journal is not None:
                 self.journal.record(rows, known)
         self.done += len(rows)

@@ -30,7 +30,7 @@ def require_stuck(risk: EmpiricalRisk, tolerance: float) -> None:
 
     Raises:
         NotStuckError: if it does; it says by how much.
-        NotFiniteError: if R or its gradient is not finite.
+        NotFiniteError: if R, its gradient or its Hessian is not finite.
     """
     if tolerance == inf:
         return
@@ -38,6 +38,8 @@ def require_stuck(risk: EmpiricalRisk, tolerance: float) -> None:
     step = reading.gradient_step
     if not torch.isfinite(torch.tensor([reading.value, reading.gradient_norm])).all():
         raise NotFiniteError(f"R = {reading.value} and ‖∇R‖ = {reading.gradient_norm} are not finite; go back a step.")
+    if reading.state == "not finite":
+        raise NotFiniteError(reading.reading)
     if step.decrease > tolerance * abs(reading.value):
         raise NotStuckError(
             f"the network is not stuck: one gradient step of length {step.length:.3g} lowers R from "

@@ -1,6 +1,7 @@
 """Where training stands and which layers bend the risk, as one value."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -22,7 +23,7 @@ from liftscape.curvature import (
     recorded,
 )
 from liftscape.inspection._use import LayerUse, advise_on_folds, layer_uses
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import NotFiniteError, Outcome
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Inspection", "inspect"]
@@ -122,9 +123,11 @@ def inspect(
     own = layer_curvature_products(risk.size, probes) + min(_KRYLOV, risk.size)
     expected = own + sum(layer_curvature_products(sizes.get(name, 0), probes) for name in chosen)
     H = risk.hessian()
-    H.verify()
-    if announce is not None:
-        announce(forecast(H, expected, _VECTORS))
+    # Where products are not finite the reading says so.
+    with suppress(NotFiniteError):
+        H.verify()
+        if announce is not None:
+            announce(forecast(H, expected, _VECTORS))
     done = 0
 
     def counted(offset: int) -> Progress:
@@ -146,11 +149,12 @@ def inspect(
         checkpoint=None if folder is None else folder / "network",
     )
     done += whole.products
+    found = "upper bound" if "smallest" in whole.status else "converged"
     reading = plateau_reading(
         risk,
         radius=radius,
         steps=_KRYLOV,
-        lowest=(whole.lowest, whole.lowest_bound) if isfinite(whole.lowest) else None,
+        lowest=(whole.lowest, whole.lowest_bound, found) if isfinite(whole.lowest) else None,
         hessian=recorded(H, None if folder is None else folder / "steps", {"work": "steps", "dimension": _KRYLOV}),
         generator=parts[1],
         progress=counted(done),
@@ -202,7 +206,7 @@ def _first_names(names: Sequence[str]) -> str:
 
 def _advice(reading: Plateau, whole: LayerCurvature) -> str:
     """Say what to do."""
-    if not isfinite(reading.gradient_norm):
+    if reading.state == "not finite":
         return "Go back to weights at which the loss and its derivatives are finite."
     advice = _ADVICE[reading.state]
     if whole.highest > 0:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from math import isinf
 from numbers import Integral
 from typing import final
 
@@ -77,10 +78,16 @@ def as_numbers(reading: Reading) -> dict[str, float]:
         reading: of a monitor.
 
     Returns:
-        ``liftscape/value``, ``liftscape/gradient_norm``, both ends of the spectrum with their bounds, and
-        ``liftscape/NAME/occupancy``, ``dead``, ``min_correlation`` and ``margin`` of each layer.
+        ``liftscape/value``, ``liftscape/gradient_norm``, both ends of the spectrum with those bounds that
+        are known, and ``liftscape/NAME/occupancy``, ``dead``, ``min_correlation`` and ``margin`` of each layer.
     """
-    own = {key: value for key, value in vars(reading).items() if key not in {"step", "layers"}}
+    own = {
+        key: value
+        for key, value in vars(reading).items()
+        if key not in {"step", "layers"}
+        and not isinstance(value, str)
+        and not (key.endswith("_bound") and isinf(value))
+    }
     layers = {f"{row.name}/{key}": getattr(row, key) for row in reading.layers for key in _OF_A_LAYER}
     return {f"{_PREFIX}/{name}": float(value) for name, value in (own | layers).items()}
 

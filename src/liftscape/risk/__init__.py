@@ -3,6 +3,7 @@
 from liftscape.risk._batches import Batch, Batches, as_batches
 from liftscape.risk._call import arguments_of, at_every_place, call_model, copy_model
 from liftscape.risk._chosen import chosen_parameters
+from liftscape.risk._finite import all_finite, require_finite_product
 from liftscape.risk._function import check_batch_statistics, check_real, check_repeatable
 from liftscape.risk._graph_operator import Graph, GraphOperator, Plan
 from liftscape.risk._hessian import Hessian, flatten, unflatten
@@ -29,6 +30,7 @@ __all__ = [
     "Point",
     "RandomRounding",
     "SymmetricOperator",
+    "all_finite",
     "arguments_of",
     "as_batches",
     "as_operator",
@@ -46,6 +48,7 @@ __all__ = [
     "map_tensors",
     "named_tensors",
     "output_tensor",
+    "require_finite_product",
     "require_module",
     "slice_batch",
     "trainable_parameters",

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.outcomes import ModelError
+from liftscape.risk._finite import first_not_a_number, require_finite_product
 from liftscape.risk._operator import SymmetricOperator
+from liftscape.risk._total import Total, cut, split
 
 __all__ = ["Graph", "GraphOperator", "Plan", "explained"]
 
@@ -85,7 +87,7 @@ class GraphOperator(SymmetricOperator):
     """
 
     def __init__(self, leaves: Mapping[str, Tensor], plan: Plan, explain: Explain | None = None) -> None:
-        self._leaves = list(leaves.values())
+        self._names, self._leaves = list(leaves), list(leaves.values())
         self._plan = plan
         self._explain = explain
         self._used = False
@@ -127,10 +129,13 @@ class GraphOperator(SymmetricOperator):
 
         Returns:
             Their k products as columns.
+
+        Raises:
+            NotFiniteError: if a product is not finite.
         """
         # A single product needs no graph afterwards and is smaller when its graph is freed on the way.
         keep, self._used = self._plan.keep and self._used, True
-        total = _Total(block.shape[1], self._leaves)
+        total = Total(block.shape[1], self._leaves)
         with explained(self._explain), torch.enable_grad():
             # Read by `next` in a loop that drops a graph before the next one is built.
             pending = self._kept_or_built(keep)
@@ -138,7 +143,22 @@ class GraphOperator(SymmetricOperator):
                 with torch.no_grad():
                     self._add(total, graph, block, keep)
                 del graph
+        leaves = dict(zip(self._names, self._leaves, strict=True))
+        require_finite_product(total.rows, leaves, lambda index: self._culprit(block[:, index : index + 1]))
         return total.rows.T
+
+    def _culprit(self, column: Float[Tensor, "M 1"]) -> str:
+        """Say which function first makes a product with one vector NaN."""
+
+        def again() -> None:
+            total = Total(1, self._leaves)
+            with torch.enable_grad():
+                for graph in self.graphs():
+                    with torch.no_grad():
+                        self._add(total, graph, column, False)
+
+        # Graphs that are kept know nothing of the functions that made them.
+        return first_not_a_number(again)
 
     @final
     def multiply_nudged(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
@@ -172,7 +192,7 @@ class GraphOperator(SymmetricOperator):
             self._kept = list(self.graphs())
         return iter(self._kept) if keep and self._kept is not None else self.graphs()
 
-    def _add(self, total: "_Total", graph: Graph, block: Tensor, keep: bool) -> None:
+    def _add(self, total: Total, graph: Graph, block: Tensor, keep: bool) -> None:
         """Add one graph's products with all columns."""
         width, count = self._plan.columns, block.shape[1]
         for start in range(0, count, width):
@@ -182,13 +202,13 @@ class GraphOperator(SymmetricOperator):
             if stop - start == 1 or not _add_batched(total, graph, rows, start, last):
                 for offset, row in enumerate(rows):
                     final_one = last and offset == len(rows) - 1
-                    total.add(start + offset, graph.multiply(_split(row, self._leaves), False, not final_one))
+                    total.add(start + offset, graph.multiply(split(row, self._leaves), False, not final_one))
 
 
-def _add_batched(total: "_Total", graph: Graph, rows: Tensor, start: int, last: bool) -> bool:
+def _add_batched(total: Total, graph: Graph, rows: Tensor, start: int, last: bool) -> bool:
     """Add the products of several vectors in one pass, or say that torch cannot vectorise it."""
     views = [
-        view.view(len(rows), *leaf.shape) for view, leaf in zip(_cut(rows, total.leaves), total.leaves, strict=True)
+        view.view(len(rows), *leaf.shape) for view, leaf in zip(cut(rows, total.leaves), total.leaves, strict=True)
     ]
     try:
         with warnings.catch_warnings():
@@ -199,46 +219,3 @@ def _add_batched(total: "_Total", graph: Graph, rows: Tensor, start: int, last: 
         return False
     total.add(slice(start, start + len(rows)), parts)
     return True
-
-
-def _cut(rows: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the parts of the last axis that belong to each leaf."""
-    return rows.split([leaf.numel() for leaf in leaves], dim=-1)
-
-
-def _split(row: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Return views of one vector with the shapes of the leaves."""
-    return [part.view(leaf.shape) for part, leaf in zip(_cut(row, leaves), leaves, strict=True)]
-
-
-@final
-class _Total:
-    """The sum of products by row, allocated when the first one is there, after the peak of its backward pass."""
-
-    def __init__(self, count: int, leaves: Sequence[Tensor]) -> None:
-        self.count = count
-        self.leaves = leaves
-        self._rows: Tensor | None = None
-
-    @property
-    def rows(self) -> Tensor:
-        """The sum, (k, M)."""
-        if self._rows is None:
-            size = sum(leaf.numel() for leaf in self.leaves)
-            self._rows = torch.zeros(self.count, size, dtype=self.leaves[0].dtype, device=self.leaves[0].device)
-        return self._rows
-
-    def add(self, index: int | slice, parts: Sequence[Tensor | None]) -> None:
-        """Add the product by leaf to the rows at an index."""
-        if self._rows is None and self.count == 1:
-            # Joined once instead of added to zeros, which measured 1.5 % of a product of a small network.
-            self._rows = torch.cat([_filled(part, leaf) for part, leaf in zip(parts, self.leaves, strict=True)])[None]
-            return
-        for target, part in zip(_cut(self.rows[index], self.leaves), parts, strict=True):
-            if part is not None:
-                target.add_(part.reshape(target.shape))
-
-
-def _filled(part: Tensor | None, leaf: Tensor) -> Tensor:
-    """Return a leaf's part of a product as a vector, zero where there is none."""
-    return torch.zeros_like(leaf).reshape(-1) if part is None else part.reshape(-1)
