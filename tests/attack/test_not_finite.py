@@ -36,11 +36,12 @@ def functions() -> dict[str, ls.EmpiricalRisk]:
         "large": (lambda p: nn.functional.mish(p).sum() + p.square().sum(), torch.full((300,), 800.0, dtype=F64)),
         "power 3/2 at 0": (lambda p: p.abs().pow(1.5).sum() + 1, torch.zeros(4, dtype=F64)),
         "one of many": (lambda p: p[:1].abs().pow(1.5).sum() + p.square().sum(), torch.zeros(200, dtype=F64)),
-        "overflow": (lambda p: (1e5 * p).square().sum() * 1e300, torch.full((2,), 1e-200, dtype=F64)),
+        "overflow": (lambda p: (1e60 * p).square().sum() * 1e190, torch.full((2,), 1e-170, dtype=F64)),
     }
     return {name: risk_of(function, start) for name, (function, start) in made.items()}
 
 
+KINKED = {"norm at 0", "norm and a square", "power 3/2 at 0", "one of many"}
 RISKS = {name: risk for name, risk in functions().items() if bool(torch.isfinite(risk.gradient()).all())}
 
 READINGS: dict[str, Callable[[ls.EmpiricalRisk], Any]] = {
@@ -68,6 +69,11 @@ READINGS: dict[str, Callable[[ls.EmpiricalRisk], Any]] = {
 def test_products_that_are_not_finite_are_refused_by_name(name: str, reading: str) -> None:
     risk = RISKS[name]
     before = risk.flatten().clone()
+    if reading.startswith("certify") and name in KINKED:
+        # At a kink no Hessian is asked for; all of these are minima but the second, which falls with its square.
+        right = "not critical" if name == "norm and a square" else "non-smooth stationary"
+        assert READINGS[reading](risk).kind in {right, "undecided"}
+        return
     with pytest.raises(NotFiniteError, match=r"not finite in 'p'") as caught:
         READINGS[reading](risk)
     assert "\n" not in str(caught.value)

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.critical._batched import Landscape, landscape_of
-from liftscape.risk import EmpiricalRisk, RandomRounding
+from liftscape.outcomes import LiftscapeError
+from liftscape.risk import MODEL_ERRORS, EmpiricalRisk, RandomRounding
 
 __all__ = ["Field", "field_at"]
 
@@ -38,12 +39,12 @@ class Field:
         return self.reach * 4.0**exponents
 
     def values(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
-        """Return R at each point."""
-        return self.landscape.values(thetas)
+        """Return R at each point; not a number where the model refuses it."""
+        return _where_defined(self.landscape.values, thetas, thetas.new_full((), torch.nan))
 
     def gradients(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
-        """Return ∇R at each point."""
-        return self.landscape.gradients(thetas)
+        """Return ∇R at each point; not a number where the model refuses it."""
+        return _where_defined(self.landscape.gradients, thetas, torch.full_like(self.theta, torch.nan))
 
     def gradient_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return what rounding can do to each component of the gradients."""
@@ -68,6 +69,19 @@ def field_at(risk: EmpiricalRisk) -> Field:
     move = torch.randn(theta.shape, generator=draws, dtype=torch.float64).to(theta)
     probe = torch.stack([theta, theta + 0.1 * move])
     return Field(landscape_of(risk, probe, second=False), theta)
+
+
+def _where_defined(evaluate: Callable[[Tensor], Tensor], thetas: Tensor, undefined: Tensor) -> Tensor:
+    """Evaluate all points at once, or by halves where one of them lies outside of the model's domain."""
+    try:
+        return evaluate(thetas)
+    except LiftscapeError:
+        raise
+    except MODEL_ERRORS:
+        if len(thetas) == 1:
+            return undefined[None]
+    half = len(thetas) // 2
+    return torch.cat([_where_defined(evaluate, part, undefined) for part in (thetas[:half], thetas[half:])])
 
 
 def _spread(evaluate: Callable[[Tensor], Tensor], thetas: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from liftscape.critical._flatness import flatness_of_spectrum
 from liftscape.critical._noise import hessian_rounding
 from liftscape.critical._symmetry import symmetry_tangents
 from liftscape.curvature import FlatManifold, Inertia, inertia_of_spectrum
-from liftscape.outcomes import LiftscapeError
+from liftscape.outcomes import LiftscapeError, NotFiniteError
 from liftscape.risk import DenseOperator, EmpiricalRisk, SymmetricOperator
 
 __all__ = ["Explained", "Spectrum", "explain_zeros", "spectrum_at"]
@@ -100,8 +100,7 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
     newton = -(vectors[:, seen] @ (components[seen] / eigenvalues[seen]))
     moved = _PARAMETRISATION_CURVATURE * length
     if near and float(newton.norm()) > 0:
-        shift = _symmetric(risk, risk.flatten() + newton)[0] - dense
-        moved = max(moved, 2 * float(torch.linalg.matrix_norm(shift)))
+        moved = max(moved, _moved_by_newton(risk, dense, newton))
     uncertainty = rounding + moved
     return Spectrum(
         eigenvalues,
@@ -113,6 +112,15 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
         inertia_of_spectrum(eigenvalues, uncertainty, f"dense eigendecomposition, {dense.dtype}"),
         measured,
     )
+
+
+def _moved_by_newton(risk: EmpiricalRisk, dense: Float[Tensor, "M M"], newton: Float[Tensor, " M"]) -> float:
+    """Return twice by how much ∇²R changes along Newton's step; infinite where R has none at its end."""
+    try:
+        there = _symmetric(risk, risk.flatten() + newton)[0]
+    except NotFiniteError:
+        return float("inf")
+    return 2 * float(torch.linalg.matrix_norm(there - dense))
 
 
 def _symmetric(risk: EmpiricalRisk, theta: Float[Tensor, " M"]) -> tuple[Float[Tensor, "M M"], float]:
