@@ -73,18 +73,26 @@ def certify(
 ) -> Certificate:
     """Certify what kind of point the risk's model stands at.
 
-    A point is critical if ‖∇R‖ ≤ tolerance. Eigenvalues of ∇²R count as zero below their error bound
-    10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + max(10·‖∇R‖, 2·‖H(θ + p) − H(θ)‖), p Newton's step; n₋ and n₀ are decided if the
-    smallest counted |λ| is ten times that. The kinds:
+    A point is critical if ‖∇R‖ ≤ tolerance and Newton's steps from it contract, with no gradient left that rounding
+    does not explain. Eigenvalues of ∇²R count as zero below their error bound
+    10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + ρ + max(10·‖∇R‖, 2·‖H(θ + p) − H(θ)‖), ρ what rounding of every operation makes of H, p
+    Newton's step; n₋ and n₀ are decided if the smallest counted |λ| is ten times that. Derivatives are compared with
+    differences of values first, and every operation on a parameter with a list of smooth ones. The kinds:
 
-    * "local minimum": n₋ = n₀ = 0. "degenerate local minimum": n₋ = 0 and n₀ is the dimension of the span of
-      known_flat and of the symmetries, so that R is Morse-Bott there. "minimum candidate": n₋ = 0, other zeros remain.
+    * "local minimum": n₋ = n₀ = 0. "degenerate local minimum": n₋ = 0, n₀ is the dimension of the span of known_flat
+      and of the symmetries, and ∇R stays within rounding along the null directions, so that R is Morse-Bott there.
+      "minimum candidate": n₋ = 0, other zeros remain.
     * "strict saddle": an eigenvalue below minus ten times its error bound (a maximum is one, too).
     * "saddle": n₋ = 0, but R falls along a curve to an order p ≥ 3, as :func:`higher_order_descent` finds it; sought
-      for M ≤ 500 where zeros remain that nothing explains.
+      wherever ∇R is seen to grow along null directions, also along those of known_flat.
     * "non-smooth stationary": a sample on a kink, 0 a generalised gradient; "one-sided saddle": R falls from there.
-    * "gradient-flat": ‖∇R‖ is not small but lies in the Hessian's kernel, r > 0.9. "not critical". "diverging": said by
-      a search alone. "undecided": none of these is certain.
+    * "gradient-flat": ‖∇R‖ is not small but lies in the Hessian's kernel, r > 0.9. "not critical": there is a gradient,
+      or at a kink R is seen to fall against every generalised one. "diverging": said by a search alone.
+    * "undecided": none of these is certain, as where θ may run to infinity, or an operation may have kinks of which
+      nothing is known.
+
+    Beside the dense Hessian, M products, it takes some seventy readings of the data and some thousand gradients that
+    are vectorised where the module allows it.
 
     Source: derived (theory T4, T5); strict saddles as in Lee et al. 2016 (arXiv 1602.04915), gradient-flat points as in
     Frye et al. 2020 (arXiv 2003.10397).
