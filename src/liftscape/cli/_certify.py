@@ -15,8 +15,8 @@ Search = Literal["minimum", "newton-mr", "none"]
 
 _DEFAULT = Path("certificate")
 _PROBES = 30
-# Entries of the evidence that are lists, which stand in the file alone.
-_LONG = {"spectrum", "higher_order_steps", "higher_order_decreases"}
+# Entries of the evidence that are lists or tables, which stand in the file alone.
+_LONG = {"spectrum", "higher_order_steps", "higher_order_decreases", "contraction", "null_profile"}
 
 
 def certify(

