@@ -12,7 +12,7 @@ from torch import Tensor
 from liftscape.critical._criticality import contraction
 from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
-from liftscape.critical._kinked import CLOSE, descends, judge_kinked, jumps
+from liftscape.critical._kinked import descends, judge_kinked, jumps
 from liftscape.critical._kinks import KinkMargin, kink_margin
 from liftscape.critical._large import judge_large
 from liftscape.critical._noise import gradient_rounding
@@ -126,7 +126,8 @@ def certify(
     """
     risk = risk if search is None else risk.with_model(search.model)
     gradient = risk.gradient()
-    length = float(gradient.norm())
+    largest = float(gradient.abs().max())
+    length = largest * float((gradient / largest).norm()) if 0 < largest < inf else largest
     value = float(risk.value())
     evidence: dict[str, Any] = {
         "value": value,
@@ -136,7 +137,8 @@ def certify(
         "tolerance": tolerance,
     }
     if not (isfinite(length) and isfinite(value)):
-        verdict = Verdict("not critical", f"R = {value} and ‖∇R‖ = {length} are not finite")
+        kind = "undecided" if isfinite(value) else "not critical"
+        verdict = Verdict(kind, f"R = {value} and ‖∇R‖ = {length} are not both finite")
         return _certificate(verdict, length, None, KinkMargin(), evidence)
     risk.check_derivatives()
     if search is not None and search.status == "diverging":
@@ -144,7 +146,7 @@ def certify(
     kinks = kink_margin(risk)
     evidence |= _kink_evidence(kinks)
     field = field_at(risk)
-    if _kinked(field, gradient, kinks):
+    if _kinked(field, gradient, kinks, tolerance):
         verdict = judge_kinked(risk, field, kinks, tolerance, max_products, evidence)
         return _certificate(verdict, length, None, kinks, evidence)
     if risk.size > max_parameters:
@@ -160,11 +162,14 @@ def certify(
     return _certificate(verdict, length, spectrum.inertia, kinks, evidence)
 
 
-def _kinked(field: Field, gradient: Float[Tensor, " M"], kinks: KinkMargin) -> bool:
+def _kinked(field: Field, gradient: Float[Tensor, " M"], kinks: KinkMargin, tolerance: float) -> bool:
     """Tell whether θ is to be judged as a point where slopes differ."""
-    if kinks.on_kink or (kinks.margin <= CLOSE and not descends(field, gradient)):
+    if kinks.on_kink:
         return True
-    return bool(kinks.unlisted) and jumps(field, gradient)
+    if not float(gradient.norm()) > tolerance:
+        return bool(kinks.unlisted) and jumps(field, gradient)
+    # Where a gradient is left because rounding put θ beside a kink, R does not fall against it.
+    return (kinks.beside and not descends(field, gradient)) or jumps(field, gradient)
 
 
 def _with_a_gradient(
@@ -179,11 +184,11 @@ def _with_a_gradient(
     evidence["plateau"] = plateau_of_spectrum(
         risk, gradient, spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
     ).to_dict()
-    if spectrum.flatness > FLAT:
-        return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
     rounding = gradient_rounding(risk)
     if not bool((gradient.abs() > rounding).any()):
         return Verdict("undecided", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}, but may be rounding")
+    if spectrum.flatness > FLAT:
+        return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
     return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
 
 

@@ -21,6 +21,8 @@ __all__ = ["KinkCall", "KinkCalls", "kink_orders", "recorded_calls"]
 # One-sided derivatives are compared this far from a kink, relative to 1 + |t|; smaller jumps count as smooth.
 _OFFSET = 1e-7
 _JUMP = 1e-6
+# By these, numbers leave torch and may come back as others.
+_LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.__array__}
 _SPELT = {"_local_scalar_dense": "item()", "_to_copy": "a cast to whole numbers"}
 
 
@@ -126,6 +128,11 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        values = args[0] if args else kwargs.get("input")
+        if not (isinstance(values, Tensor) and self._operations.depends(values)):
+            return func(*args, **kwargs)
+        if func in _LEAVING:
+            self._found.unlisted.add(f"{func.__name__}()")
         with _disable_current_modes():
             calls = _calls_of_activation(func, args, kwargs, self._stack[-1] if self._stack else "the loss")
         if calls is None:
@@ -146,6 +153,10 @@ class _Operations(TorchDispatchMode):
         self._dependent = {_storage(tensor) for tensor in parameters}
         self._known = False
 
+    def depends(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor is computed from parameters."""
+        return _storage(tensor) in self._dependent
+
     @contextmanager
     def known(self) -> Generator[None, None, None]:
         """Follow what depends on parameters, but take the kernels' kinks as known, while the context lasts."""
@@ -162,7 +173,9 @@ class _Operations(TorchDispatchMode):
         if not dependent:
             return func(*args, **kwargs)
         # Before the call, which may write into what it reads.
-        self._look(func, args, kwargs, any(operand.is_floating_point() for operand in dependent))
+        self._look(
+            func, args, kwargs, any(operand.is_floating_point() or operand.is_complex() for operand in dependent)
+        )
         result = func(*args, **kwargs)
         if "_like" not in func.overloadpacket.__name__ and "new_" not in func.overloadpacket.__name__:
             written = operands[:1] if func._schema.is_mutable else []

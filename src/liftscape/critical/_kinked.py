@@ -12,12 +12,13 @@ from liftscape.critical._one_sided import one_sided_descent
 from liftscape.critical._verdict import Verdict
 from liftscape.risk import EmpiricalRisk
 
-__all__ = ["CLOSE", "descends", "judge_kinked", "jumps"]
+__all__ = ["descends", "judge_kinked", "jumps"]
 
 _RUNGS, _NOISES = 24, 30.0
-# A kink this close may be where the point was meant to be: then a gradient counts only if R is seen to fall against it.
-CLOSE = 1e-6
-_LINES, _RADIUS, _SHARE = 4, 1e-8, 1e-3
+# Zero is a generalised gradient only where gradients of a thousand times the tolerance are told from it.
+_COARSE = 1e3
+# Beside a kink gradients of two radii a hundred apart differ by as much, elsewhere by a hundredth.
+_LINES, _RADII, _SHRUNK = 4, (1e-6, 1e-8), 0.5
 
 
 def descends(field: Field, gradient: Float[Tensor, " M"]) -> bool:
@@ -42,7 +43,7 @@ def descends(field: Field, gradient: Float[Tensor, " M"]) -> bool:
 
 
 def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
-    """Tell whether ∇R differs from side to side of θ by more than rounding and a thousandth.
+    """Tell whether ∇R differs from side to side of θ by what does not shrink with the distance.
 
     Args:
         field: R and ∇R around θ.
@@ -53,12 +54,14 @@ def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
     """
     draws = torch.Generator().manual_seed(0)
     rays = torch.randn(_LINES, len(field.theta), generator=draws, dtype=torch.float64).to(field.theta)
-    offsets = _RADIUS * (1 + field.theta.abs().mean()) * rays / rays.norm(dim=1, keepdim=True)
-    thetas = torch.cat([field.theta + offsets, field.theta - offsets])
-    there = field.gradients(thetas)
-    apart = (there - gradient).norm(dim=1)
-    noise = field.gradient_noise(thetas).norm(dim=1)
-    return bool((apart > 10 * noise + _SHARE * gradient.norm()).any())
+    rays = (1 + field.theta.abs().mean()) * rays / rays.norm(dim=1, keepdim=True)
+    apart, noise = [], field.gradient_noise(field.theta + _RADII[1] * rays[:1]).norm()
+    for radius in _RADII:
+        ahead, behind = field.gradients(torch.cat([field.theta + radius * rays, field.theta - radius * rays])).chunk(2)
+        sides = [ahead - behind, ahead - gradient, behind - gradient]
+        apart.append(torch.stack(sides).nan_to_num(0.0, 0.0, 0.0).norm(dim=2))
+    wide, close = apart
+    return bool(((close > _SHRUNK * wide) & (close > 10 * noise)).any())
 
 
 def judge_kinked(
@@ -82,7 +85,7 @@ def judge_kinked(
     Returns:
         "not critical", "one-sided saddle", "non-smooth stationary" or "undecided".
     """
-    margin = 0.0 if kinks.on_kink or kinks.margin > CLOSE else kinks.margin
+    margin = 0.0 if kinks.on_kink or not kinks.beside else kinks.margin
     sides = one_sided_descent(risk, tolerance, margin=margin, max_products=max_products, field=field)
     evidence |= {
         "stationarity": sides.stationarity,
@@ -103,6 +106,11 @@ def judge_kinked(
         return Verdict(
             "one-sided saddle", f"{where} and R falls along a half-line with {sides.descent} {sides.rate:.2e}"
         )
+    if sides.resolution > _COARSE * tolerance:
+        coarse = f"gradients below {sides.resolution:.0e} are not told from 0"
+        return Verdict("undecided", f"{where}, and {coarse} on the sides of it")
+    if not jumps(field, risk.gradient()):
+        return Verdict("undecided", f"{where}, but the gradient is continuous there")
     return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")
 
 

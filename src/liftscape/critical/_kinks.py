@@ -14,7 +14,7 @@ from liftscape.risk import Batch, EmpiricalRisk, RandomRounding
 __all__ = ["KinkMargin", "kink_margin"]
 
 # A pre-activation is on a kink when rounding could have put it there: random rounding moves it so far, times this.
-_ON_KINK, _DRAWS = 16.0, 3
+_ON_KINK, _BESIDE, _DRAWS = 16.0, 1e3, 3
 _NUDGE = 1e-4
 
 
@@ -30,6 +30,7 @@ class KinkMargin(Outcome):
         curvature_layer: where it is found.
         on_curvature_kink: number of pre-activations on such a point.
         crossing: whether a pre-activation may cross a kink of either kind on the way to the displaced parameters.
+        beside: whether one lies so close to a point where slopes differ that a thousand times rounding may part them.
         unlisted: operations on what depends on parameters that may have kinks of which nothing is known.
     """
 
@@ -40,6 +41,7 @@ class KinkMargin(Outcome):
     curvature_layer: str | None = None
     on_curvature_kink: int = 0
     crossing: bool = False
+    beside: bool = False
     unlisted: tuple[str, ...] = ()
 
 
@@ -126,6 +128,8 @@ def _merge(
         if call.smooth is not None:
             left_out |= call.smooth
         distance = distance.masked_fill(left_out, inf)
+        if order == 1:
+            fields["beside"] |= bool((~on & ~left_out & (distance <= _BESIDE * rounding)).any())
         nearest, kind = float(distance.min()), "" if order == 1 else "curvature_"
         if nearest < fields[f"{kind}margin"]:
             fields[f"{kind}margin"], fields[f"{kind}layer"] = nearest, call.name

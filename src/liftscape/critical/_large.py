@@ -10,7 +10,7 @@ from torch import Tensor
 from liftscape.critical._criticality import visible_gradient
 from liftscape.critical._field import Field
 from liftscape.critical._kinks import KinkMargin
-from liftscape.critical._noise import hessian_rounding
+from liftscape.critical._noise import gradient_rounding, hessian_rounding
 from liftscape.critical._smoothness import roughness
 from liftscape.critical._verdict import Verdict
 from liftscape.curvature import (
@@ -63,6 +63,10 @@ def judge_large(
     settings = {"work": "certificate", "products": max_products, "critical": length <= tolerance}
     H = recorded(risk.hessian(), checkpoint, settings)
     if length > tolerance:
+        if not bool((gradient.abs() > gradient_rounding(risk)).any()):
+            return Verdict(
+                "undecided", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}, but may be rounding"
+            )
         reading = plateau_reading(risk, max_products=max_products, hessian=H, progress=progress)
         evidence |= {"plateau": reading.to_dict(), "method": "Krylov spaces of products"}
         return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
@@ -99,7 +103,11 @@ def _not_near(
     moved = risk.at(risk.unflatten(theta + first))
     second = newton_step(H, moved.gradient(), resolution)
     lengths = float(first.norm()), float(second.norm())
-    if lengths[1] > _CONTRACTION * lengths[0] and lengths[0] > _ROUNDINGS * eps * float(theta.norm()):
+    # The shortest step that a gradient of rounding alone would make along the best known curvature.
+    scale = float((H @ (first / lengths[0])).norm()) if lengths[0] > 0 else 1.0
+    if lengths[1] > _CONTRACTION * lengths[0] and lengths[0] > _ROUNDINGS * (
+        eps * float(theta.norm()) + float(gradient_rounding(risk).norm()) / scale
+    ):
         return f"Newton's steps do not contract: they are {lengths[0]:.1e} and {lengths[1]:.1e} long"
     if lengths[0] > _NEAR * (1 + float(theta.norm())):
         return f"the nearest critical point is {lengths[0]:.1e} away"

@@ -12,15 +12,16 @@ __all__ = ["SMOOTH", "kinks_of_operation"]
 
 # Each is C² in its floating-point operands wherever it is finite, or copies them.
 _NAMES = """
-    add sub rsub mul div neg pow square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 log1p positive
-    sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sinc sigmoid erf erfc erfinv special_erfcx lgamma
+    atan2 xlogy i0 special_entr _linalg_slogdet unsafe_split unsafe_split_with_sizes unsafe_chunk
+    add sub rsub mul div neg square reciprocal rsqrt exp exp2 expm1 log log2 log10 log1p positive
+    sin cos tan atan sinh cosh tanh asinh acosh atanh sinc sigmoid erf erfc erfinv special_erfcx lgamma
     digamma polygamma logit logaddexp logaddexp2 logsumexp _logsumexp softmax _softmax log_softmax _log_softmax
     _safe_softmax
-    logcumsumexp special_i0e special_i1 special_ndtr special_log_ndtr log_sigmoid_forward silu gelu mish glu
+    logcumsumexp special_i1 special_ndtr special_log_ndtr log_sigmoid_forward silu gelu mish glu
     addcmul addcdiv addmm addmv addbmm baddbmm addr bmm mm mv dot vdot matmul linear outer ger kron linalg_cross lerp
     bilinear _trilinear convolution _convolution convolution_overrideable conv_depthwise3d _slow_conv2d_forward
     mkldnn_convolution mkldnn_linear _mkldnn_rnn_layer mkldnn_rnn_layer _thnn_fused_lstm_cell _thnn_fused_gru_cell
-    mean sum nansum prod cumsum cumprod var var_mean std std_mean trace
+    mean sum nansum prod cumsum cumprod var var_mean trace
     native_layer_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
     _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update native_group_norm _fused_rms_norm
     _weight_norm_interface embedding _embedding_bag _embedding_bag_forward_only
@@ -41,8 +42,8 @@ _NAMES = """
     _fft_r2c _fft_c2r _fft_c2c view_as_real view_as_complex real imag complex _conj _conj_physical resolve_conj conj
     linalg_inv_ex _linalg_solve_ex _linalg_det linalg_cholesky_ex linalg_qr linalg_solve_triangular linalg_matrix_exp
     cholesky_solve cholesky_inverse linalg_lu_factor_ex lu_unpack linalg_lu_solve nan_to_num
-    isfinite isnan isinf logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
-    any all nonzero zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_empty_strided
+    bitwise_and bitwise_or bitwise_not bitwise_xor
+    zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_empty_strided
     _assert_async _assert_scalar _local_scalar_dense zero fill
     dropout native_dropout alpha_dropout feature_dropout
     """
@@ -74,7 +75,19 @@ def kinks_of_operation(name: str, args: Any, kwargs: dict[str, Any]) -> list[Kin
 
 def _itself(t: Tensor, *_: Any, **__: Any) -> list[Kinks]:
     """Kinks at 0."""
-    return [(t, (0.0,), 1)]
+    return [(t.abs() if t.is_complex() else t, (0.0,), 1)]
+
+
+def _power(base: Any, exponent: Any = 2.0, *_: Any) -> list[Kinks]:
+    """A kink at 0 of a power that is no whole number."""
+    if not isinstance(base, Tensor) or (isinstance(exponent, (int, float)) and float(exponent).is_integer()):
+        return []
+    return _itself(base)
+
+
+def _deviation(t: Tensor, *rest: Any, **keywords: Any) -> list[Kinks]:
+    """A kink where all entries are equal."""
+    return [(torch.std(t, *rest, **keywords), (0.0,), 1)]
 
 
 def _difference(a: Any, b: Any, *_: Any, **__: Any) -> list[Kinks]:
@@ -162,6 +175,10 @@ _KINKED: dict[str, Callable[..., "list[Kinks] | None"]] = {
     **dict.fromkeys(("abs", "sgn", "sign", "relu", "leaky_relu", "rrelu_with_noise", "_prelu_kernel"), _itself),
     **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne", "maximum", "minimum", "fmax", "fmin"), _difference),
     **dict.fromkeys(("clamp", "clamp_min"), _clamp),
+    "sqrt": _itself,
+    "pow": _power,
+    **dict.fromkeys(("std", "std_mean"), _deviation),
+    **dict.fromkeys(("acos", "asin"), _between),
     "clamp_max": _clamp_max,
     "hardtanh": _between,
     "hardswish": lambda t: _between(t, -3.0, 3.0),

@@ -12,8 +12,8 @@ from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Budget", "Sides", "shortest_in_hull", "steepest_slopes"]
 
-# Gradients are taken this far from θ, relative to 1 + |θ|, or well beyond the kinks next to it.
-_RADIUS, _BEYOND = 1e-8, 30.0
+# Gradients are taken so many roundings of θ away from it, or well beyond the kinks next to it.
+_ROUNDINGS, _NEAREST, _BEYOND = 1e4, 64.0, 30.0
 _DRAWS, _CELLS = 24, 8
 # A gradient that leaves the hull's shortest vector as it is to a thousandth says that the hull is complete there.
 _COMPLETE = 1e-3
@@ -63,7 +63,8 @@ class Sides:
     ) -> "Sides":
         """Return the sides of kinks within a margin of θ."""
         theta = field.theta
-        radius = max(_RADIUS * (1 + float(theta.abs().mean())), _BEYOND * margin)
+        eps = torch.finfo(theta.dtype).eps
+        radius = max(_ROUNDINGS * eps * float(theta.abs().max()), _NEAREST * eps, _BEYOND * margin)
         rays = radius * cls(risk, field, radius, 0.0, generator).draw(_CELLS)
         # Along a ray the gradient of a cone stays as it is, and any other moves by the curvature times the radius.
         moved = field.gradients(theta + 2 * rays) - field.gradients(theta + rays)

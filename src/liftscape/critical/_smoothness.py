@@ -56,16 +56,22 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
     offsets = (steps[:, None, None] * rays[None]).reshape(-1, rays.shape[1])
     both = field.gradients(torch.cat([field.theta + offsets, field.theta - offsets]))
     ahead, behind = (part.reshape(_RUNGS, len(rays), -1) for part in both.chunk(2))
-    errors = ahead - behind - 2 * steps[:, None, None] * curved[None]
+    bent, here = steps[:, None, None] * curved[None], field.gradients(field.theta[None])
+    # Of both sides together, and of each beside θ: what is even in h cancels in the first, what is odd does not.
+    errors = torch.stack([ahead - behind - 2 * bent, ahead - here - bent, behind - here + bent])
     # What rounding does differs with the step more than with the ray, and does not become less further away.
     sampled = field.gradient_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
     sampled = sampled.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
     noise = 4 * sampled[:, None, :] + 2 * steps[:, None, None] * moved[None]
+    noise = noise + field.gradient_noise(field.theta[None])
+    values, spread = _value_errors(field, steps, offsets, here[0], curved, rays)
     lowest, worst = float("inf"), None
     for index, ray in enumerate(rays):
-        found = onset(steps, errors[:, index], noise[:, index])
-        if found is not None and not found.sudden and found.exponent < lowest:
-            lowest, worst = found.exponent, ray
+        seen = [onset(steps, error[:, index], noise[:, index]) for error in errors]
+        seen += [onset(steps, value[:, index, None], spread[:, index, None]) for value in values]
+        for found in seen:
+            if found is not None and not found.sudden and found.exponent < lowest:
+                lowest, worst = found.exponent, ray
     smooth = lowest >= _SMOOTH
     return Smoothness(smooth, lowest, None if smooth else worst)
 
@@ -95,6 +101,26 @@ def roughness(
     if kinks.unlisted:
         return f"the operation(s) {', '.join(kinks.unlisted)} may have kinks of which nothing is known"
     return None
+
+
+def _value_errors(
+    field: Field,
+    steps: Float[Tensor, " L"],
+    offsets: Float[Tensor, "LK M"],
+    gradient: Float[Tensor, " M"],
+    curved: Float[Tensor, "K M"],
+    rays: Float[Tensor, "K M"],
+) -> tuple[Float[Tensor, "2 L K"], Float[Tensor, "L K"]]:
+    """Return R(θ ± hu) − R(θ) ∓ h∇R·u − h²uᵀ∇²R u/2, and what rounding can make of it."""
+    values = field.values(torch.cat([field.theta[None], field.theta + offsets, field.theta - offsets]))
+    ahead, behind = values[1:].reshape(2, len(steps), len(rays))
+    slopes, curvatures = steps[:, None] * (rays @ gradient), steps[:, None] ** 2 * (rays * curved).sum(dim=1) / 2
+    errors = torch.stack([ahead - values[0] - slopes - curvatures, behind - values[0] + slopes - curvatures])
+    sampled = field.value_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
+    noise = sampled.reshape(len(steps), _DRAWS).amax(dim=1).cummax(dim=0).values + field.value_noise(field.theta[None])
+    eps = torch.finfo(steps.dtype).eps
+    sums = slopes.abs() + curvatures.abs() + steps[:, None] * float(field.gradient_noise(field.theta[None]).norm())
+    return errors, 4 * noise[:, None] + 64 * eps * sums
 
 
 def _rays(risk: EmpiricalRisk, seed: int) -> Float[Tensor, "K M"]:

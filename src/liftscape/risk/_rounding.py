@@ -9,8 +9,40 @@ from torch.utils._pytree import tree_map_only
 
 __all__ = ["RandomRounding"]
 
-# Results that are small whole numbers are exact: counts, masks, one-hot rows and what is read as an index.
+# Small whole numbers that are only copied are exact: counts, masks, one-hot rows and what is read as an index.
 _WHOLE = 2.0**20
+_COPIES = frozenset({
+    "_to_copy",
+    "clone",
+    "cat",
+    "stack",
+    "index",
+    "index_select",
+    "gather",
+    "where",
+    "masked_fill",
+    "arange",
+    "eye",
+    "scatter",
+    "constant_pad_nd",
+    "repeat",
+    "full",
+    "ones",
+    "zeros",
+    "full_like",
+    "ones_like",
+    "zeros_like",
+    "scalar_tensor",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "embedding",
+    "tril",
+    "triu",
+    "flip",
+    "roll",
+})
 _POOL = 2**16 + 1
 
 
@@ -46,10 +78,11 @@ class RandomRounding(TorchDispatchMode):
         # Views and results written into an operand are other names of numbers that were moved already.
         if any(entry.alias_info is not None for entry in func._schema.returns):
             return result
-        return tree_map_only(Tensor, self._moved, result)
+        copied = func.overloadpacket.__name__ in _COPIES
+        return tree_map_only(Tensor, lambda each: self._moved(each, copied), result)
 
-    def _moved(self, result: Tensor) -> Tensor:
-        """Return a floating-point tensor with its entries moved, small whole numbers excepted."""
+    def _moved(self, result: Tensor, copied: bool) -> Tensor:
+        """Return a floating-point tensor with its entries moved: small whole numbers away from zero, or not at all."""
         if (
             not result.is_floating_point()
             or result.layout != torch.strided
@@ -60,9 +93,12 @@ class RandomRounding(TorchDispatchMode):
         # In double precision, since 1 + ξ·eps itself would be rounded to 1 or 1 ± eps.
         wide = torch.float32 if result.device.type == "mps" else torch.float64
         entries, draws = result.to(wide), self._draws(result.numel()).to(result.device, wide).view(result.shape)
-        moved = torch.addcmul(entries, entries, draws, value=torch.finfo(result.dtype).eps)
-        exact = (result.to(torch.int32) == result) & (result.abs() <= _WHOLE)
-        return torch.where(exact, result, moved.to(result.dtype))
+        eps = torch.finfo(result.dtype).eps
+        whole = (result.to(torch.int32) == result) & (result.abs() <= _WHOLE)
+        # What is read as an index afterwards is cut to the same whole number.
+        moved = torch.addcmul(entries, entries, torch.where(whole, draws.abs(), draws), value=eps).to(result.dtype)
+        kept = ~torch.isfinite(result) | whole if copied else ~torch.isfinite(result)
+        return torch.where(kept, result, moved)
 
     def _draws(self, count: int) -> Tensor:
         """Return numbers from (−1, 1)."""
