@@ -5,6 +5,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +25,7 @@ from liftscape.critical._spectrum import Spectrum, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict
 from liftscape.critical._zeros import judge_zeros
 from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Certificate", "certify"]
@@ -125,7 +126,13 @@ def certify(
         ('local minimum', (0, 0, 2))
     """
     risk = risk if search is None else risk.with_model(search.model)
+    known_flat = int(known_flat) if isinstance(known_flat, np.integer) else known_flat
     gradient = risk.gradient()
+    if gradient.dtype not in {torch.float32, torch.float64}:
+        raise LiftscapeError(
+            f"certify takes eigenvalues in float32 or float64, but the parameters of {type(risk.model).__name__} are "
+            f"{gradient.dtype}; convert model and data to float64."
+        )
     largest = float(gradient.abs().max())
     length = largest * float((gradient / largest).norm()) if 0 < largest < inf else largest
     value = float(risk.value())

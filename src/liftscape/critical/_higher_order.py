@@ -27,6 +27,9 @@ _LADDER = tuple(0.5 * 2 ** (-k / 2) for k in range(72))
 _RATIOS, _SPREAD, _LOWEST_ORDER = 5, 0.2, 3
 # A fall counts from thirty times what random rounding makes of R there, and from ten times what curvature could undo.
 _NOISES, _OVER_CURVATURE, _DRAWN_CURVATURES = 30.0, 10.0, 3
+# A rise at smaller steps counts from three roundings; one that curvature below its rounding could make must be as small
+# as this, relative to the reach.
+_BELOW, _VISIBLE, _BASIN = 24, 3.0, 1e-6
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,11 @@ def _descent_along(
         return None
     # R falls at smaller steps, too, but from here on more than an unseen curvature could undo.
     least = _OVER_CURVATURE * (abs(curvature) + rounding) / 2
+    if not _falls_below(reduced, direction, steps[0]):
+        return None
+    basin = ((abs(curvature) + rounding) / (2 * decreases[0] / steps[0] ** order)) ** (1 / (order - 2))
+    if basin > _BASIN * reduced.field.reach:
+        return None
     kept = [(step, fall) for step, fall in zip(steps, decreases, strict=True) if fall >= least * step**2]
     if len(kept) <= _RATIOS:
         return None
@@ -222,6 +230,16 @@ def _descent_along(
     constants = torch.tensor([fall / step**order for step, fall in kept], dtype=torch.float64)
     lower = reduced.corrected((steps[-1] * direction)[None])[0][0]
     return HigherOrderDescent(order, float(constants.median()), tuple(steps), tuple(decreases), u, lower)
+
+
+def _falls_below(reduced: ReducedRisk, direction: Float[Tensor, " d"], step: float) -> bool:
+    """Tell whether ∇R, which no constant in R blurs, shows no rise along a direction at smaller steps."""
+    steps = step * 4.0 ** -torch.arange(_BELOW, dtype=direction.dtype, device=direction.device)
+    thetas, settled = reduced.corrected(steps[:, None] * direction, exact=True)
+    u = reduced.null @ direction
+    slopes = reduced.field.gradients(thetas) @ u
+    noise = reduced.field.gradient_noise(thetas) @ u.abs()
+    return not bool(((slopes > _VISIBLE * noise) & settled).any())
 
 
 def _curvature_along(risk: EmpiricalRisk, reduced: ReducedRisk, u: Float[Tensor, " M"]) -> tuple[float, float]:

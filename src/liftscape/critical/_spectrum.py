@@ -137,6 +137,7 @@ def explain_zeros(
     A direction v counts only if the Hessian does not see it: ‖Hv‖ ≤ uncertainty for the unit vectors of an orthonormal
     basis of the manifold's tangent space, and for the tangents of symmetries.
     """
+    _check_known_flat(risk, known_flat)
     found = symmetry_tangents(risk)
     tangents = found.tangents.to(spectrum.vectors)
     kept = tangents[:, _unseen(spectrum, tangents)]
@@ -149,6 +150,19 @@ def explain_zeros(
     unseen = flat[:, _unseen(spectrum, flat)]
     span = _orthonormal(torch.cat([unseen, kept], dim=1))
     return Explained(span.shape[1], (flat.shape[1], unseen.shape[1]), counts)
+
+
+def _check_known_flat(risk: EmpiricalRisk, known_flat: object) -> None:
+    """Raise unless it is a manifold, directions of finite numbers, or how many directions are flat."""
+    whole = isinstance(known_flat, int) and not isinstance(known_flat, bool) and 0 <= known_flat <= risk.size
+    finite = isinstance(known_flat, Tensor) and bool(torch.isfinite(known_flat).all())
+    if known_flat is None or whole or finite or hasattr(known_flat, "tangent_basis"):
+        return
+    given = "directions that are not finite" if isinstance(known_flat, Tensor) else repr(known_flat)
+    raise LiftscapeError(
+        f"known_flat must be a manifold, directions as columns, or a number from 0 to {risk.size} of flat directions, "
+        f"but {given} was given; pass the embedding's manifold."
+    )
 
 
 def _directions(risk: EmpiricalRisk, known_flat: FlatManifold | Tensor) -> Float[Tensor, "M d"]:
