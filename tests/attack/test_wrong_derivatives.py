@@ -75,6 +75,8 @@ WRONG_PRODUCTS: dict[str, Function] = {
     "second scaled": custom(
         lambda x: x**2, lambda ctx, x, g: 2 * g * custom(lambda z: z.clone(), lambda c, z, h: 3 * h)(x)
     ),
+    "exponential": custom(lambda x: (10 * x).exp(), lambda ctx, x, g: 10 * g * (10 * ctx.fixed).exp()),
+    "eighth": custom(lambda x: x**8, lambda ctx, x, g: 8 * g * ctx.fixed**7),
     "saturating": custom(torch.tanh, lambda ctx, x, g: g * (1 - ctx.fixed.tanh() ** 2)),
 }
 
@@ -198,6 +200,18 @@ def test_the_saddle_that_was_certified_a_minimum() -> None:
     risk = plain_risk(lambda p: 0.1 * p[1] ** 2 + p[0] ** 2 - wrong(p[1]), torch.zeros(2, dtype=F64))
     with pytest.raises(ModelError, match=r"for 'p', where .* as Custom in the model itself has it"):
         ls.certify(risk)
+
+
+def test_a_saturated_classifier_is_no_wrong_derivative() -> None:
+    """The value is zero to the last digit while torch's gradient is exp(−z): log(1 + exp(−z)) in closed form."""
+    for margin in (5.0, 20.0, 36.0, 40.0, 100.0, 400.0):
+        for dtype in (F64, torch.float32):
+            linear = nn.Linear(1, 2, dtype=dtype)
+            with torch.no_grad():
+                linear.weight.copy_(torch.tensor([[margin], [-margin]]))
+                linear.bias.zero_()
+            x, y = torch.tensor([[1.0], [-1.0]], dtype=dtype), torch.tensor([0, 1])
+            ls.EmpiricalRisk(linear, "cross_entropy", (x, y)).check_derivatives()
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])

@@ -23,6 +23,8 @@ _ENTRIES, _TENSORS = 64, 4000
 # sight, in double and in shorter precision; rounding is this many units in the last place.
 _FIRST = {torch.float64: (1e-6, 1e-7, 1e-5), torch.float32: (1e-2, 3e-3, 3e-2)}
 _ROUNDING = 50.0
+# How many times as far as others entries of zero are moved at a second look, where high powers of them are seen.
+_ZEROS = 30.0
 # Of moves away from the point, for a risk that is not finite farther away.
 _MOVES = (1.0, 1e-3, 1e-6)
 _LEAST = 1e-300
@@ -82,6 +84,7 @@ class _Doubt:
     excess: float
     direction: dict[str, Tensor]
     row: tuple[str, slice] | None
+    zeros: float
 
 
 def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
@@ -106,22 +109,22 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     Raises:
         ModelError: naming the parameters, and the custom function where there is one.
     """
-    near = _finite_point(point)
-    if near is None:
-        return DerivativeCheck(inf, inf, len(_MOVES), 0)
-    dtype = next(iter(near.leaves.values())).dtype
+    few = sum(leaf.numel() for leaf in point.leaves.values()) <= _TENSORS
+    dtype = next(iter(point.leaves.values())).dtype
     value_step, gradient_step, close = _FIRST.get(dtype, _FIRST[torch.float32])
     eps = _ROUNDING * torch.finfo(dtype).eps
-    few = sum(leaf.numel() for leaf in near.leaves.values()) <= _TENSORS
-    explain = lambda error: explain_derivative(near, error)
-    H = Hessian(lambda _: near.terms(plan.chunk), near.leaves, replace(plan, keep=False), explain)
-    gaps, product_gaps, values = [0.0], [0.0], 0
+    gaps, product_gaps, values, gradients = [0.0], [0.0], 0, 0
     doubts: list[_Doubt] = []
-    for along in _scaled_signs(near.leaves, few):
+    for zeros in (1.0, _ZEROS) if few else (1.0,):
+        near = _finite_point(point, plan, zeros)
+        if near is None:
+            continue
+        along = _scaled_signs(near.leaves, by_entry=zeros > 1)
         ahead, behind = (_gradient(shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
         middle = (ahead + behind) / 2
         slopes = unflatten(middle, near.leaves)
-        for direction in _directions(along, each=values == 0):
+        gradients += 2
+        for direction in _directions(along, each=zeros == 1):
             high, low = (_value(shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
             values += 2
             terms = [float((slopes[name] * part).sum()) for name, part in direction.items()]
@@ -131,8 +134,9 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
             gaps.append(gap / size if size else 0.0)
             allowed = close * size + eps * max(abs(high), abs(low)) / value_step
             if not gap <= allowed:
-                doubts.append(_Doubt(gap / allowed if allowed else inf, direction, None))
-        product, difference = H @ flatten(along), ahead / (2 * gradient_step) - behind / (2 * gradient_step)
+                doubts.append(_Doubt(gap / allowed if allowed else inf, direction, None, zeros))
+        product = _product(near, plan, flatten(along))
+        difference = ahead / (2 * gradient_step) - behind / (2 * gradient_step)
         parts = [unflatten(vector, near.leaves) for vector in (product, difference, middle)]
         for name in near.leaves:
             claimed, seen, slope = (part[name].reshape(-1) for part in parts)
@@ -148,29 +152,29 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
             worst = int(excess.nan_to_num(inf).argmax())
             if not float(excess[worst]) <= 1:
                 where = slice(worst, worst + 1) if few else slice(None)
-                doubts.append(_Doubt(float(excess[worst]), along, (name, where)))
+                doubts.append(_Doubt(float(excess[worst]), along, (name, where), zeros))
     for of_values in (True, False):
         kind = [doubt for doubt in doubts if (doubt.row is None) == of_values]
         for doubt in sorted(kind, key=lambda doubt: -doubt.excess)[:_DOUBTS]:
-            settle(point, doubt.direction, doubt.row)
-    return DerivativeCheck(max(gaps), max(product_gaps), values, 4 if few else 2)
+            settle(point, doubt.direction, doubt.row, doubt.zeros)
+    found = (max(gaps), max(product_gaps)) if gradients else (inf, inf)
+    return DerivativeCheck(*found, values, gradients)
 
 
-def _finite_point(point: Point) -> Point | None:
+def _finite_point(point: Point, plan: Plan, zeros: float) -> Point | None:
     """Return the point next to the given one at which the risk is finite, None where there is no such."""
     for share in _MOVES:
-        near = moved_point(point, 0, share)
-        if isfinite(_value(near, Plan())):
+        near = moved_point(point, 0, share, zeros)
+        if isfinite(_value(near, plan)):
             return near
     return None
 
 
-def _scaled_signs(leaves: Mapping[str, Tensor], few: bool) -> Iterator[dict[str, Tensor]]:
-    """Yield random signs times the mean of a tensor, so that each one counts; and of few also times each entry."""
+def _scaled_signs(leaves: Mapping[str, Tensor], by_entry: bool) -> dict[str, Tensor]:
+    """Return random signs times the mean of their tensor, so that each entry counts, or times the entry."""
     signs = random_signs(leaves, torch.Generator().manual_seed(1))
-    yield {name: sign * leaves[name].detach().abs().mean() for name, sign in signs.items()}
-    if few:
-        yield {name: sign * leaves[name].detach().abs() for name, sign in signs.items()}
+    sizes = {name: leaf.detach().abs() if by_entry else leaf.detach().abs().mean() for name, leaf in leaves.items()}
+    return {name: sign * sizes[name] for name, sign in signs.items()}
 
 
 def _directions(along: Mapping[str, Tensor], each: bool) -> Iterator[dict[str, Tensor]]:
@@ -203,3 +207,9 @@ def _gradient(point: Point, plan: Plan) -> Tensor:
         for term in point.terms(plan.chunk):
             total += gradient_of(term, leaves)
     return total
+
+
+def _product(point: Point, plan: Plan, vector: Tensor) -> Tensor:
+    """Return the product with ∇²R."""
+    explain = lambda error: explain_derivative(point, error)
+    return Hessian(lambda _: point.terms(plan.chunk), point.leaves, replace(plan, keep=False), explain) @ vector

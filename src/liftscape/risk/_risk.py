@@ -218,65 +218,29 @@ class EmpiricalRisk:
         return hold(self.model, self.loss, self.batches, self._check(params), only)
 
     def plan(self, point: Point, memory_budget: int | None = None) -> Plan:
-        """Return how products at a point are taken within a budget; what a graph costs is measured once.
-
-        Args:
-            point: of this risk.
-            memory_budget: as for :meth:`hessian`.
-
-        Returns:
-            The plan.
-        """
+        """Return how products at a point are taken within a budget; what a graph costs is measured once."""
         names = tuple(point.leaves)
         if names not in self._costs:
             self._costs[names] = measure_cost(point, partial(gradient_graph, point))
         return plan_products(point, self._costs[names], memory_budget)
 
     def flatten(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
-        """Return θ as one vector.
-
-        Args:
-            params: θ by name; the model's own when None.
-
-        Returns:
-            The vector (M,).
-        """
+        """Return θ, the model's own when None, as one vector (M,)."""
         return flatten(self._check(params))
 
     def unflatten(self, vector: Float[Tensor, " M"]) -> dict[str, Tensor]:
-        """Return a vector of θ by name.
-
-        Args:
-            vector: (M,).
-
-        Returns:
-            θ by name.
-        """
+        """Return a vector (M,) of θ by name."""
         return unflatten(vector, self.parameters)
 
     def with_model(self, model: nn.Module) -> "EmpiricalRisk":
-        """Return the risk of another model on the same data with the same loss.
-
-        Args:
-            model: the other model.
-
-        Returns:
-            A new risk.
-        """
+        """Return the risk of another model on the same data with the same loss."""
         risk = EmpiricalRisk.__new__(EmpiricalRisk)
         # That the mean over batches is the loss on all samples is a matter of loss and data.
         risk._begin(model, self.loss, self.batches)
         return risk
 
     def at(self, params: Mapping[str, Tensor]) -> "EmpiricalRisk":
-        """Return the risk of a copy of the model that holds other parameters.
-
-        Args:
-            params: θ by name.
-
-        Returns:
-            A new risk; this one's model is untouched.
-        """
+        """Return the risk of a copy of the model that holds other parameters; this one's model is untouched."""
         model = copy_model(self.model)
         for name, tensor in self._check(params).items():
             model.get_parameter(name).data.copy_(tensor)

@@ -1,6 +1,6 @@
 """Whether a derivative that disagrees with differences at first sight is wrong, in double precision on few samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 
@@ -22,25 +22,47 @@ __all__ = ["moved_point", "random_signs", "settle", "shifted"]
 # Pieces of so many samples, few enough that kinks lie far apart.
 _PIECES, _SAMPLES = 6, 4
 _DRAWS = 2
-# Of the moves next to the point, which are one per cent.
-_FAR = (30.0, 100.0)
+# Moves in per cent, and how many draws, of points far away.
+_FAR, _FAR_DRAWS = 100.0, 4
 
 
-def settle(point: Point, direction: Mapping[str, Tensor], row: tuple[str, slice] | None) -> None:
-    """Raise if a derivative is wrong for certain: that of R along a direction, or a row of the product with one."""
+def settle(point: Point, direction: Mapping[str, Tensor], row: tuple[str, slice] | None, zeros: float) -> None:
+    """Raise if a derivative is wrong for certain.
+
+    Args:
+        point: at which it was doubted.
+        direction: along which, by parameter.
+        row: the entries of the product with the direction, None for the derivative of R along it.
+        zeros: as for :func:`moved_point`.
+
+    Raises:
+        ModelError: if it is.
+    """
     for piece in _pieces(point):
-        found = _differing(point, piece, direction, row)
+        found = _differing(point, piece, direction, row, zeros)
         if found is not None:
-            raise _sentence(point, direction if row is None else (row[0],), *found, row is not None)
+            names = list(direction) if row is None else [row[0]]
+            raise ModelError(_sentence(point, names, *found, row is not None))
 
 
-def moved_point(point: Point, seed: int, share: float = 1.0) -> Point:
-    """Return a point next to the given one."""
+def moved_point(point: Point, seed: int, share: float = 1.0, zeros: float = 1.0) -> Point:
+    """Return a point next to the given one.
+
+    Args:
+        point: from where.
+        seed: of the moves.
+        share: the size of the moves, in per cent of each entry.
+        zeros: how many times as far entries of zero are moved, which have no size of their own.
+
+    Returns:
+        The point.
+    """
     generator = torch.Generator().manual_seed(seed)
-    leaves = {
-        name: (leaf.detach() + share * (moved(leaf, generator) - leaf.detach())).requires_grad_()
-        for name, leaf in point.leaves.items()
-    }
+    leaves = {}
+    for name, leaf in point.leaves.items():
+        start = leaf.detach()
+        step = share * (moved(start, generator) - start)
+        leaves[name] = (start + torch.where(start == 0, zeros * step, step)).requires_grad_()
     return replace(point, leaves=leaves)
 
 
@@ -60,14 +82,14 @@ def shifted(point: Point, direction: Mapping[str, Tensor], step: float) -> Point
 
 
 def _differing(
-    point: Point, piece: Batch, direction: Mapping[str, Tensor], row: tuple[str, slice] | None
+    point: Point, piece: Batch, direction: Mapping[str, Tensor], row: tuple[str, slice] | None, zeros: float
 ) -> tuple[float, float] | None:
     """Return difference and derivative on a piece of the data where all draws of the point disagree, else None."""
     found = None
     double = _doubled(point)
     try:
         for seed in range(1, 1 + _DRAWS):
-            line = _line(moved_point(double, seed), _doubled_batch(piece), direction, row, seed)
+            line = _line(moved_point(double, seed, zeros=zeros), _doubled_batch(piece), direction, row, seed)
             found = certainly_not(line)
             if found is None:
                 return None
@@ -113,10 +135,20 @@ def _line(
             slopes if row is None else unflatten(gradient_of(probed(at, True), list(at.leaves.values())), at.leaves)
         )
     # Far from here, since a saturated loss is rounded as if it were as large as it is there.
-    sizes = [abs(value_at(moved_point(point, seed, share))) for share in _FAR]
+    sizes = [abs(value_at(each)) for each in _far_points(point)]
     size = max((each for each in sizes if isfinite(each)), default=0.0)
     size += abs(float(loss.detach())) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
     return Line(value, sum(float((products[name] * part).sum()) for name, part in along.items()), size)
+
+
+def _far_points(point: Point) -> Iterator[Point]:
+    """Yield points whose entries are of the same size, and with other signs."""
+    for seed in range(_FAR_DRAWS):
+        far = moved_point(point, seed, _FAR)
+        yield far
+        signs = random_signs(far.leaves, torch.Generator().manual_seed(seed))
+        leaves = {name: (leaf.detach() * signs[name]).requires_grad_() for name, leaf in point.leaves.items()}
+        yield replace(point, leaves=leaves)
 
 
 def _size(entries: Tensor) -> float:
@@ -164,22 +196,16 @@ def _doubled_batch(batch: Batch) -> Batch:
     return tree_map_only(Tensor, double, batch[0]), double(batch[1])
 
 
-def _sentence(
-    point: Point, names: Mapping[str, Tensor] | tuple[str, ...], seen: float, claimed: float, twice: bool
-) -> ModelError:
+def _sentence(point: Point, names: Sequence[str], seen: float, claimed: float, twice: bool) -> str:
     """Say which derivative is wrong, and where it comes from."""
-    what = (
-        "the product with the Hessian is not the derivative of the gradient"
-        if twice
-        else ("the gradient is not the derivative of the loss")
-    )
-    model = type(point.model).__name__
-    where = ", ".join(f"'{name}'" for name in list(names)[:3]) + (" and others" if len(names) > 3 else "")
+    of_gradient = "the product with the Hessian is not the derivative of the gradient"
+    what = of_gradient if twice else "the gradient is not the derivative of the loss"
+    where = ", ".join(f"'{name}'" for name in names[:3]) + (" and others" if len(names) > 3 else "")
     found = name_custom_function(point)
-    cause = (
-        f"as {found} has it" if found else ("as with detach(), .data, torch.no_grad() or a hook that changes gradients")
-    )
-    return ModelError(
-        f"{what} of {model} for {where}, where differences give {seen:.4g} and torch gives {claimed:.4g}, {cause}; "
-        "replace that part by differentiable operations, since what is certified would not be the loss."
+    hidden = "with detach(), .data, torch.no_grad() or a hook that changes gradients"
+    cause = hidden if found is None else f"{found} has it"
+    return (
+        f"{what} of {type(point.model).__name__} for {where}, where differences give {seen:.4g} and torch gives "
+        f"{claimed:.4g}, as {cause}; replace that part by differentiable operations, since what is certified would not "
+        "be the loss."
     )
