@@ -70,7 +70,7 @@ class Sides:
         moved = field.gradients(theta + 2 * rays) - field.gradients(theta + rays)
         bend = float(torch.nan_to_num(moved, posinf=0.0, neginf=0.0).norm(dim=1).max())
         rounding = float(field.gradient_noise(theta + rays[:1]).norm())
-        return cls(risk, field, radius, 10 * tolerance + 10 * bend + 10 * rounding, generator)
+        return cls(risk, field, radius, tolerance + 10 * bend + 10 * rounding, generator)
 
     def draw(self, count: int) -> Float[Tensor, "K M"]:
         """Draw unit directions."""
