@@ -47,7 +47,8 @@ def eigenpairs(
     block, and an end has converged when a sweep finds none. A single value needs no sweep, since a further copy changes
     nothing and any other has a part in the random start: the first sequence goes on until that would have shown. The
     error of a value is of the order of residual²/gap, so values are often right to tolerance² where the spectrum is not
-    clustered.
+    clustered. Of a risk's Hessian the derivatives are compared with differences once for each θ, at the cost of a few
+    products that are not counted; see :meth:`liftscape.EmpiricalRisk.check_derivatives`.
 
     Source: Wu and Simon 2000, thick-restart Lanczos; the sweep is derived, see the module ``_sweep``.
 
@@ -72,6 +73,7 @@ def eigenpairs(
     Raises:
         LiftscapeError: if there are not so many eigenvalues, or the budget cannot hold the vectors.
         NotFiniteError: if a product is not finite.
+        ModelError: if the products are not those of the risk's second derivative.
 
     Example:
         >>> found = eigenpairs(torch.diag(torch.tensor([-2.0, 1.0, 1.0, 5.0], dtype=torch.float64)), 1)

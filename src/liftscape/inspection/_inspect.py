@@ -88,7 +88,8 @@ def inspect(
 
     The reading of :func:`liftscape.curvature.plateau_reading`, with the trace and the extreme eigenvalues of the
     Hessian and of the diagonal block of each layer. Gradient steps longer than 2/λ, λ the largest eigenvalue, do not
-    descend along its eigenvector in the quadratic model.
+    descend along its eigenvector in the quadratic model. Derivatives are compared with differences first, at the cost
+    of a few products that the forecast does not count; see :meth:`liftscape.EmpiricalRisk.check_derivatives`.
 
     Source: derived; the bound 2/λ is that of gradient descent on a quadratic.
 
@@ -109,6 +110,7 @@ def inspect(
     Raises:
         LoadError: if the checkpoint is of other work.
         LiftscapeError: if a layer does not exist.
+        ModelError: if gradient and Hessian are not those of the risk's values.
 
     Example:
         >>> x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]

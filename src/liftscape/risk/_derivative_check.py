@@ -92,7 +92,7 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
 
     Next to θ, since derivatives at a kink are a convention, each parameter is moved along a random sign by a step
     relative to the mean of its tensor: (R(θ + hd) − R(θ − hd)) / 2h is compared with ∇R·d, and (∇R(θ + hd) −
-    ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 2 values, about 2 to 3 products in all; up to 4,000
+    ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 3 values, the time of 3 to 7 products; up to 4,000
     parameters twice that and 2 values for each tensor, or for each parameter of up to 64. Where they disagree, the
     question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what
     differs there at every step, in two draws of point and direction, is refused.

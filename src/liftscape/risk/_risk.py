@@ -194,7 +194,7 @@ class EmpiricalRisk:
     def check_derivatives(self) -> DerivativeCheck:
         """Compare ∇R with differences of R, and a product with ∇²R with differences of ∇R; once for each θ.
 
-        It costs as much as 2 or 3 products, and for at most 4,000 parameters twice that and 2 values for each tensor.
+        It costs as much as 3 to 7 products, and for at most 4,000 parameters twice that and 2 values for each tensor.
 
         Returns:
             The gaps.

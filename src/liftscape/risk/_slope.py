@@ -12,6 +12,8 @@ _STEPS = (1e-6, 1e-5, 1e-7, 1e-4, 1e-8, 1e-3, 1e-9, 1e-2, 1e-10, 1e-11, 1e-12, 1
 # Up to this share numbers agree, also where what is rounded inside to single precision blurs them.
 _AGREES = 1e-4
 _NUDGES = 4
+# Rounding of numbers of size 1.
+_DOUBLE, _SINGLE = 8 * 2.0**-52, 8 * 2.0**-23
 # Steps at which differences are the same, by this share of what they lack; and the share of it that none of the larger
 # steps may come down to, as where values have stairs of rounding.
 _SAME, _CLEAR, _NEARER = 0.25, 0.125, 0.1
@@ -56,7 +58,8 @@ def certainly_not(line: Line) -> tuple[float, float] | None:
         [2.0, 1.0]
     """
     values = [line.value(0.0), *(line.value(0.0, nudge) for nudge in range(1, 1 + _NUDGES))]
-    noise = 4 * (max(values) - min(values)) + 8 * 2.0**-52 * max(line.size, *map(abs, values))
+    size = max(line.size, *map(abs, values))
+    noise = 4 * (max(values) - min(values)) + _DOUBLE * size
     if not (isfinite(noise) and isfinite(line.claimed)):
         return None
     slopes: dict[float, float] = {}
@@ -64,8 +67,8 @@ def certainly_not(line: Line) -> tuple[float, float] | None:
         slope = line.value(step) / (2 * step) - line.value(-step) / (2 * step)
         if not isfinite(slope):
             continue
-        gap, size = abs(slope - line.claimed), max(abs(slope), abs(line.claimed))
-        if size > 0 and gap <= _AGREES * size:
+        gap, either = abs(slope - line.claimed), max(abs(slope), abs(line.claimed))
+        if either > 0 and gap <= _AGREES * either:
             return None
         slopes[step] = slope
     noise = max(noise, _stair(slopes))
@@ -76,6 +79,8 @@ def certainly_not(line: Line) -> tuple[float, float] | None:
         if below is None:
             continue
         lack = min(abs(slopes[each] - line.claimed) for each in (step, below))
+        if not (slope or slopes[below]) and _SINGLE * size > _CLEAR * lack * max(_STEPS):
+            continue  # what is rounded inside to single precision is flat, too
         clear = _CLEAR * lack
         # What agrees where rounding is as large as the lack says nothing.
         same = abs(slope - slopes[below]) <= _SAME * lack and rounding[below] <= clear < min(agreeing, default=inf)
