@@ -118,7 +118,7 @@ def test_readings_say_which_term(function: Callable[[Tensor], Tensor], start: fl
     assert plateau_reading(risk).reading == opening
     inspection = ls.inspect(risk)
     assert inspection.verdict.startswith(opening)
-    assert "not critical" in ls.certify(risk).kind
+    assert ls.certify(risk).kind in {"not critical", "undecided"}
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

@@ -145,7 +145,7 @@ def certify(
     }
     if not (isfinite(length) and isfinite(value)):
         kind = "undecided" if isfinite(value) else "not critical"
-        verdict = Verdict(kind, f"R = {value} and ‖∇R‖ = {length} are not both finite")
+        verdict = Verdict(kind, f"R = {value} and ‖∇R‖ = {length} are not finite")
         return _certificate(verdict, length, None, KinkMargin(), evidence)
     risk.check_derivatives()
     if search is not None and search.status == "diverging":

@@ -29,7 +29,7 @@ _RATIOS, _SPREAD, _LOWEST_ORDER = 5, 0.2, 3
 _NOISES, _OVER_CURVATURE, _DRAWN_CURVATURES = 30.0, 10.0, 3
 # A rise at smaller steps counts from three roundings; one that curvature below its rounding could make must be as small
 # as this, relative to the reach.
-_BELOW, _VISIBLE, _BASIN = 24, 3.0, 1e-6
+_BELOW, _VISIBLE, _BASIN, _LEAST = 24, 3.0, 1e-6, 1e-13
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,10 @@ def _descent_along(
 def _falls_below(reduced: ReducedRisk, direction: Float[Tensor, " d"], step: float) -> bool:
     """Tell whether ∇R, which no constant in R blurs, shows no rise along a direction at smaller steps."""
     steps = step * 4.0 ** -torch.arange(_BELOW, dtype=direction.dtype, device=direction.device)
+    # At smaller ones corrections are lost beside the step.
+    steps = steps[steps > _LEAST * reduced.field.reach]
+    if not len(steps):
+        return True
     thetas, settled = reduced.corrected(steps[:, None] * direction, exact=True)
     u = reduced.null @ direction
     slopes = reduced.field.gradients(thetas) @ u

@@ -28,6 +28,7 @@ __all__ = ["judge_large"]
 
 # As for a dense spectrum: an eigenvalue this many times its error bound away from zero is decided.
 _DECIDED = 10.0
+_TINY = 1e-300
 # As for Newton's steps over a dense spectrum, but in Krylov spaces, which leave a hundredth of a gradient.
 _CONTRACTION, _NEAR, _VISIBLE, _ROUNDINGS = 0.25, 1e-2, 1e3, 1e3
 
@@ -106,7 +107,7 @@ def _not_near(
     # The shortest step that a gradient of rounding alone would make along the best known curvature.
     scale = float((H @ (first / lengths[0])).norm()) if lengths[0] > 0 else 1.0
     if lengths[1] > _CONTRACTION * lengths[0] and lengths[0] > _ROUNDINGS * (
-        eps * float(theta.norm()) + float(gradient_rounding(risk).norm()) / scale
+        eps * float(theta.norm()) + float(gradient_rounding(risk).norm()) / max(scale, _TINY)
     ):
         return f"Newton's steps do not contract: they are {lengths[0]:.1e} and {lengths[1]:.1e} long"
     if lengths[0] > _NEAR * (1 + float(theta.norm())):

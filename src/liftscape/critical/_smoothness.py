@@ -64,7 +64,7 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
     sampled = sampled.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
     noise = 4 * sampled[:, None, :] + 2 * steps[:, None, None] * moved[None]
     noise = noise + field.gradient_noise(field.theta[None])
-    values, spread = _value_errors(field, steps, offsets, here[0], curved, rays)
+    values, spread = _value_errors(field, steps, offsets, here[0], curved, rays, moved.amax(dim=0))
     lowest, worst = float("inf"), None
     for index, ray in enumerate(rays):
         seen = [onset(steps, error[:, index], noise[:, index]) for error in errors]
@@ -110,6 +110,7 @@ def _value_errors(
     gradient: Float[Tensor, " M"],
     curved: Float[Tensor, "K M"],
     rays: Float[Tensor, "K M"],
+    moved: Float[Tensor, " M"],
 ) -> tuple[Float[Tensor, "2 L K"], Float[Tensor, "L K"]]:
     """Return R(θ ± hu) − R(θ) ∓ h∇R·u − h²uᵀ∇²R u/2, and what rounding can make of it."""
     values = field.values(torch.cat([field.theta[None], field.theta + offsets, field.theta - offsets]))
@@ -118,9 +119,9 @@ def _value_errors(
     errors = torch.stack([ahead - values[0] - slopes - curvatures, behind - values[0] + slopes - curvatures])
     sampled = field.value_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
     noise = sampled.reshape(len(steps), _DRAWS).amax(dim=1).cummax(dim=0).values + field.value_noise(field.theta[None])
-    eps = torch.finfo(steps.dtype).eps
-    sums = slopes.abs() + curvatures.abs() + steps[:, None] * float(field.gradient_noise(field.theta[None]).norm())
-    return errors, 4 * noise[:, None] + 64 * eps * sums
+    rounding = 64 * torch.finfo(steps.dtype).eps * (slopes.abs() + curvatures.abs())
+    blurred = steps * field.gradient_noise(field.theta[None]).norm() + steps**2 * moved.norm()
+    return errors, 4 * noise[:, None] + rounding + 4 * blurred[:, None]
 
 
 def _rays(risk: EmpiricalRisk, seed: int) -> Float[Tensor, "K M"]:
