@@ -24,12 +24,15 @@ class Onset:
         exponent: e of the power law h^e between the two; inf if there is one only.
         sudden: whether that law would have been seen at the step below, too, so that it begins at a distance.
         component: of the quantity, the one that stands out most.
+        sustained: the larger of e and the exponent between the next two steps, since terms that cancel at one step do
+            not cancel at the next.
     """
 
     step: float
     exponent: float
     sudden: bool
     component: int
+    sustained: float = inf
 
 
 def onset(steps: Float[Tensor, " L"], values: Float[Tensor, "L M"], noise: Float[Tensor, "L M"]) -> Onset | None:
@@ -64,5 +67,9 @@ def onset(steps: Float[Tensor, " L"], values: Float[Tensor, "L M"], noise: Float
         exponent = log(max(above, 1e-300) / here) / log(growth)
         below = here * growth**-exponent
         sudden = index > 0 and below > _SUDDEN * float(threshold[index - 1, component])
-        return Onset(float(steps[index]), exponent, sudden, component)
+        sustained = exponent
+        if index + 2 < len(steps) and bool(finite[index + 2]):
+            beyond = float(values[index + 2, component].abs())
+            sustained = max(exponent, log(max(beyond, 1e-300) / max(above, 1e-300)) / log(growth))
+        return Onset(float(steps[index]), exponent, sudden, component, sustained)
     return None

@@ -70,8 +70,8 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
         seen = [onset(steps, error[:, index], noise[:, index]) for error in errors]
         seen += [onset(steps, value[:, index, None], spread[:, index, None]) for value in values]
         for found in seen:
-            if found is not None and not found.sudden and found.exponent < lowest:
-                lowest, worst = found.exponent, ray
+            if found is not None and not found.sudden and found.sustained < lowest:
+                lowest, worst = found.sustained, ray
     smooth = lowest >= _SMOOTH
     return Smoothness(smooth, lowest, None if smooth else worst)
 
