@@ -1,4 +1,4 @@
-"""What rounding does to R, to its gradient and to its Hessian at a point, measured."""
+"""What rounding does to the gradient and the Hessian of R at a point, measured."""
 
 from collections.abc import Mapping
 
@@ -8,30 +8,11 @@ from torch import Tensor
 
 from liftscape.risk import EmpiricalRisk, RandomRounding, SymmetricOperator
 
-__all__ = ["gradient_rounding", "hessian_rounding", "value_rounding"]
+__all__ = ["gradient_rounding", "hessian_rounding"]
 
 # The largest of three differences is below a quarter of the error itself in fewer than one of fifty cases.
 _DRAWS, _SAFETY = 3, 4.0
 _PROBES = 8
-
-
-def value_rounding(risk: EmpiricalRisk, params: Mapping[str, Tensor] | None = None) -> float:
-    """Return what rounding can do to R(θ), cancellation inside R included.
-
-    Args:
-        risk: the empirical risk.
-        params: θ by name; the model's when None.
-
-    Returns:
-        Four times the largest difference that random rounding made, at least eps·|R|.
-    """
-    value = risk.value(params)
-    largest = float(torch.finfo(value.dtype).eps * value.abs())
-    for seed in range(_DRAWS):
-        with RandomRounding(seed):
-            moved = risk.value(params)
-        largest = max(largest, float((moved - value).abs()))
-    return _SAFETY * largest
 
 
 def gradient_rounding(risk: EmpiricalRisk, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:

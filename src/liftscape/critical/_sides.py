@@ -12,7 +12,7 @@ from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Budget", "Sides", "shortest_in_hull", "steepest_slopes"]
 
-# Gradients are taken so many roundings of θ away from it, or well beyond the kinks next to it.
+# How many roundings of θ away from it gradients are taken, or how far beyond the kinks next to it.
 _ROUNDINGS, _NEAREST, _BEYOND = 1e4, 64.0, 30.0
 _DRAWS, _CELLS = 24, 8
 # A gradient that leaves the hull's shortest vector as it is to a thousandth says that the hull is complete there.
