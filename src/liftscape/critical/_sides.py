@@ -33,7 +33,7 @@ class Budget:
         self.left = gradients
 
     def take(self, wanted: int) -> int:
-        """Return how many of the wanted ones there are, and take them off."""
+        """Return how many of the wanted gradients remain, and take them off."""
         granted = max(0, min(wanted, self.left))
         self.left -= granted
         return granted
@@ -124,8 +124,8 @@ def shortest_in_hull(vectors: Float[Tensor, "count M"]) -> Float[Tensor, " M"]:
         The vector, (M,).
 
     Example:
-        >>> shortest_in_hull(torch.tensor([[3.0, 4.0], [3.0, 4.0]])).tolist()
-        [3.0, 4.0]
+        >>> round(float(shortest_in_hull(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).norm()), 6)
+        1.0
     """
     scale = float(vectors.norm(dim=1).max())
     if scale == 0.0:
