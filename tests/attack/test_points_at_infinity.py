@@ -215,3 +215,12 @@ def test_the_tail_of_a_function_that_falls_for_ever_has_no_critical_point(tail, 
     function = lambda p: bend * (q @ p) ** 2 + TAILS[tail](r @ p) + constant
     certificate = ls.certify(risk_of(function, distance * r))
     assert certificate.kind not in DECIDED, certificate.reason
+
+
+@pytest.mark.parametrize("distance", [10.0, 18.0, 20.0, 40.0, 800.0])
+@pytest.mark.parametrize("bend", [1.0, -1.0])
+def test_saturation_is_seen_without_a_dense_hessian(distance: float, bend: float) -> None:
+    """(1 − tanh p)² ± q² falls for ever along p."""
+    function = lambda p: (1 - torch.tanh(p[0])) ** 2 + bend * p[1] ** 2
+    certificate = ls.certify(risk_of(function, [distance, 0.0]), max_parameters=1)
+    assert certificate.kind not in DECIDED, certificate.reason

@@ -29,6 +29,8 @@ __all__ = ["judge_large"]
 # As for a dense spectrum: an eigenvalue this many times its error bound away from zero is decided.
 _DECIDED = 10.0
 _TINY = 1e-300
+# Parameters are compared with themselves at these shares of the way to the origin.
+_INWARDS, _SEEN, _PROBES = (0.25, 0.5, 0.75, 1.0), 10.0, 8
 # As for Newton's steps over a dense spectrum, but in Krylov spaces, which leave a hundredth of a gradient.
 _CONTRACTION, _NEAR, _VISIBLE, _ROUNDINGS = 0.25, 1e-2, 1e3, 1e3
 
@@ -76,7 +78,7 @@ def judge_large(
     rough = roughness(risk, field, H, kinks, evidence)
     if rough is not None:
         return Verdict("undecided", f"{rough}, so that the Hessian need not be that of all sides")
-    away = _not_near(risk, H, gradient, counts.tolerance)
+    away = _not_near(risk, H, gradient, counts.tolerance) or _saturated(field, H, counts.tolerance)
     if away is not None:
         return Verdict("undecided", away)
     if counts.negative_at_least == 0:
@@ -116,6 +118,21 @@ def _not_near(
     if left > _VISIBLE:
         return f"where Newton's steps end a gradient of {left:.0e} times its rounding is left: θ may run to infinity"
     return None
+
+
+def _saturated(field: Field, H: SymmetricOperator, resolution: float) -> str | None:
+    """Say that parameters which R does not see at θ are seen on the way to the origin; None where there are no such."""
+    draws = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (H.size, _PROBES), generator=draws, dtype=torch.float64) * 2 - 1
+    unseen = (H @ signs.to(field.theta)).abs().amax(dim=1) <= resolution
+    if not bool(unseen.any()):
+        return None
+    inwards = torch.stack([field.theta * (1 - fraction) for fraction in _INWARDS])
+    seen = (field.gradients(inwards).abs() > _SEEN * field.gradient_noise(inwards)).any(dim=0)
+    count = int((unseen & seen).sum())
+    if not count:
+        return None
+    return f"{count} parameter(s) without effect at θ have one nearer to the origin: θ may run to infinity"
 
 
 def _after(before: int, progress: Progress | None) -> Progress | None:
