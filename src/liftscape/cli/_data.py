@@ -150,7 +150,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         ) from error
     raw = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if raw:
-        raise LoadError(f"{path} must hold arrays, but {', '.join(raw)} is none; write it with numpy.savez.")
+        raise LoadError(f"{path} must hold arrays, but {', '.join(raw)} is not an array; write it with numpy.savez.")
     try:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
     except (TypeError, ValueError) as error:

@@ -13,10 +13,10 @@ from liftscape.outcomes import LiftscapeError, Outcome
 
 __all__ = ["FEW", "MANY", "Estimate", "estimate_of", "fewest_signs", "student_quantile"]
 
-# From so many probes on their own spread is a standard error; fewer may agree by chance, as three signs do once in four
-# times.
+# From this number of probes on their spread is a standard error; fewer may agree by chance, as three signs do once in
+# four times.
 FEW = 30
-# From so many probes on it is enough for an interval, too, with their skewness: where one eigenvalue makes the whole
+# From this number on it is enough for an interval, too, with their skewness: where one eigenvalue makes the whole
 # trace, Student's 95 % of 30 probes are 91 %, of 100 probes 93.5 %.
 MANY = 100
 # Rounding errors of a sum that the interval allows for; only seen where the probes have no variance of their own.

@@ -19,7 +19,7 @@ def require_layer(model: nn.Module, name: str) -> Affine:
         The map.
 
     Raises:
-        SiteError: if there is none, where the maps there are are listed, or it is a convolution in groups.
+        SiteError: if the model has no such map (those it has are listed), or it is a convolution in groups.
     """
     module = dict(model.named_modules()).get(name)
     if not isinstance(module, (nn.Linear, nn.Conv2d)):

@@ -18,7 +18,7 @@ __all__ = ["Beside", "outputs_off", "require_preserved"]
 
 # Enough to tell networks apart; a gradient over a whole batch may take more memory than the embedding.
 _SAMPLES = 32
-# Rounding is measured by moving weights by an ulp, and allowed so many times; beside it so many ulps of the values.
+# Rounding is measured by moving weights by an ulp, and this multiple of it is allowed, beside ulps of the values.
 _NUDGES, _TIMES, _ULPS = 4, 100, 1000
 
 Tensors = dict[str, Tensor]
@@ -225,7 +225,7 @@ def _largest(first: Tensor, second: Tensor) -> float:
 
 
 def _floor(tensor: Tensor) -> float:
-    """Return so many ulps of the largest entry."""
+    """Return the tolerance in ulps of the largest entry."""
     if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
         return 0.0
     finite = torch.where(torch.isfinite(tensor), tensor.abs(), 0.0)

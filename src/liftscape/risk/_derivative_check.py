@@ -17,7 +17,7 @@ from liftscape.risk._settle import moved_point, random_signs, settle, shifted
 
 __all__ = ["CheckedPoints", "DerivativeCheck", "check_derivatives"]
 
-# Up to so many parameters each of them is a direction, and up to so many each tensor is.
+# Up to the first number of parameters each of them is a direction, up to the second each tensor is.
 _ENTRIES, _TENSORS = 64, 4000
 # Relative to a parameter: the steps of differences of values and of gradients, and how closely they must agree at first
 # sight, in double and in shorter precision; rounding is this many units in the last place.

@@ -161,7 +161,7 @@ def _sparse_hashes(tensor: Tensor, numbers: bool) -> tuple[Tensor, Tensor]:
     places = torch.zeros_like(indices[0])
     for axis in indices[1:]:
         places = _mixed(places * _LONGER + axis)
-    # What an entry holds is hashed as a sample of its own.
+    # What an entry holds is hashed as one sample.
     of_values, by_number = _hashes(values, numbers) if len(values) else (places, places.sum())
     by_place = places.new_zeros(len(tensor)).index_add_(0, indices[0], of_values * (2 * places + 1))
     return by_place, by_number
@@ -178,7 +178,7 @@ def _words(tensor: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _weights_from(first: int, count: int, device: torch.device) -> Tensor:
-    """Return an odd factor of 32 bits for each of so many places."""
+    """Return an odd factor of 32 bits for each place."""
     return (_mixed(torch.arange(first, first + count, device=device) * _LONGER + 1) | 1).int()
 
 

@@ -25,8 +25,8 @@ from liftscape.risk._split import moved
 __all__ = ["loss_over_batches"]
 
 # By this share the losses of the same samples may differ when they are summed in another order, cancellation inside of
-# them included, in double precision and in shorter ones; and by so many times what rounding of the outputs and another
-# order of the samples do to them, where that is not so much that the loss depends on the order.
+# them included, in double precision and in shorter ones; and by this multiple of what rounding of the outputs and of
+# another order of the samples do to them, where that is not so much that the loss depends on the order.
 _ROUNDING, _MOST, _NUDGES, _ORDER = 1e-9, 1e-4, 100.0, 1e-4
 # Of sums of weights, in double precision.
 _SAME_DENSITY = 1e-6
@@ -36,7 +36,7 @@ _MEAN_FUNCTIONS = (functional.mse_loss, functional.l1_loss, functional.smooth_l1
 
 
 def loss_over_batches(loss: Loss, model: nn.Module, batches: Batches) -> Loss:
-    """Return a loss ℓ with Σ_b (n_b / n) ℓ_b = ℓ on all samples together, or raise where there is none.
+    """Return a loss ℓ with Σ_b (n_b / n) ℓ_b = ℓ on all samples together, or raise where no such loss exists.
 
     The outputs of one half of the first batch are joined with those of each other batch, in one pass over the data
     without a gradient: (n_a + n_b) ℓ(a ∪ b) = n_a ℓ(a) + n_b ℓ(b) must hold up to rounding. Where it fails because
@@ -184,7 +184,7 @@ def _value(loss: Loss, part: Part) -> tuple[float, float]:
         try:
             value = loss(map_tensors(partial(_widened, dtype=dtype), part[0]), _widened(part[1], dtype))
         except MODEL_ERRORS:
-            continue  # a loss with weights of its own in another precision
+            continue  # a loss that holds weights in another precision
         return float(value), _rounding_of(value)
     value = loss(*part)
     return float(value), _rounding_of(value)

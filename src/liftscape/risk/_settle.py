@@ -19,7 +19,7 @@ from liftscape.risk._split import moved
 
 __all__ = ["moved_point", "random_signs", "settle", "shifted"]
 
-# Pieces of so many samples, few enough that kinks lie far apart.
+# How many samples a piece has: few enough that kinks lie far apart.
 _PIECES, _SAMPLES = 6, 4
 _DRAWS = 2
 # Moves in per cent, and how many draws, of points far away.
@@ -52,7 +52,7 @@ def moved_point(point: Point, seed: int, share: float = 1.0, zeros: float = 1.0)
         point: from where.
         seed: of the moves.
         share: the size of the moves, in per cent of each entry.
-        zeros: how many times as far entries of zero are moved, which have no size of their own.
+        zeros: how many times as far entries of zero are moved, which have no size themselves.
 
     Returns:
         The point.

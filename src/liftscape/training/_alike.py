@@ -11,7 +11,7 @@ from liftscape.risk import at_every_place, call_model, output_tensor, untouched
 
 __all__ = ["require_alike", "vectorising"]
 
-# Networks are compared on so many samples, also with weights moved by so much, up to so many ulps of the outputs.
+# On how many samples networks are compared, by how much weights are moved, and the ulps by which outputs may differ.
 _SAMPLES, _MOVE, _ULPS = 256, 0.1, 1e4
 
 

@@ -76,7 +76,7 @@ class Monitor:
         risk: of the model that is trained.
         probe: so many samples of the first batch are looked at, which bounds the cost; 32 keep a record near a tenth of
             a hundred training steps even of small networks.
-        search_every: so many records apart, from the first on, the ends are searched until they are verified; never
+        search_every: how many records apart, from the first on, the ends are searched until they are verified; never
             when None.
         generator: draws the first vectors; seed 0 when None.
 
