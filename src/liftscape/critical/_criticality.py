@@ -66,7 +66,7 @@ def contraction(
         The steps with the verdict.
     """
     start = risk.flatten()
-    theta, steps = start, []
+    theta, steps, last = start, [], torch.zeros_like(start)
     eps = torch.finfo(start.dtype).eps
     rounding = gradient_rounding(risk)
     inverse = (vectors / eigenvalues) @ vectors.T if len(eigenvalues) else None
@@ -76,8 +76,7 @@ def contraction(
         if not length < float("inf"):
             return Contraction(tuple(steps), length, float("inf"), False, "Newton's steps do not stay finite")
         if length <= least:
-            # Not worth counting, but a tensor whose entries are smaller than that is only now where it can be.
-            theta = theta + step
+            last = step
             break
         if steps and length > _CONTRACTION * steps[-1]:
             # As long as steps are only a few roundings long, they are made of rounding.
@@ -89,7 +88,8 @@ def contraction(
         steps.append(length)
         theta = theta + step
     distance = float((theta - start).norm())
-    visible = visible_gradient(risk.at(risk.unflatten(theta)), H, moved)
+    # A step of rounding settles a tensor whose entries are smaller still, or unsettles it where its sum mixes scales.
+    visible = min(visible_gradient(risk.at(risk.unflatten(end)), H, moved) for end in (theta, theta + last))
     if visible > _VISIBLE:
         reason = (
             f"‖∇R‖ is small, but where Newton's steps end a gradient of {visible:.0e} times its rounding is left, "
