@@ -10,8 +10,9 @@ from torch import Tensor
 
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
 from liftscape.folding import Collapse, Fold, FoldSearch, Trim, output_gap, search_difference
+from liftscape.functional import require_module
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, require_module
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient", "check_hessian"]
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import liftscape as ls
 from liftscape.outcomes import DataError
-from liftscape.risk import as_batches
+from liftscape.samples import as_batches
 
 N = 24
 G = torch.Generator().manual_seed(0)
@@ -208,7 +208,7 @@ class Counting:
 
 
 def test_data_at_hand_are_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liftscape.risk._batches.read_batch", Counting())
+    monkeypatch.setattr("liftscape.samples._batches.read_batch", Counting())
     for data in ((X, Y), [(X, Y)] * 2, ((X, Y), (X, Y)), [[{"a": X, "b": None}, Y]]):
         list(as_batches(data))
 

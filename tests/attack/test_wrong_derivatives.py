@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import liftscape as ls
+from liftscape.derivatives import _derivative_check
 from liftscape.outcomes import ModelError
-from liftscape.risk import _derivative_check
 
 F64 = torch.float64
 Function = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.curvature import block_curvature, eigenpairs, partial_inertia
-from liftscape.risk import as_operator
+from liftscape.operators import as_operator
 
 
 def unseen(matrix: Tensor) -> LinearOperator:

@@ -13,8 +13,8 @@ from torch import nn
 
 import liftscape as ls
 from liftscape.curvature import eigenpairs, gauss_newton, spectral_density, trace
+from liftscape.operators import SymmetricOperator
 from liftscape.outcomes import Outcome
-from liftscape.risk import SymmetricOperator
 
 MATRIX = rotated(torch.linspace(-2, 5, 60, dtype=F64))
 

@@ -12,7 +12,7 @@ from tests.curvature.spectra import F64, rotated
 import liftscape as ls
 from liftscape.curvature import block_curvature, diagonal, eigenpairs, slice_1d, spectral_density, trace
 from liftscape.curvature._sealed import read_sealed, write_sealed
-from liftscape.risk import as_operator
+from liftscape.operators import as_operator
 
 MATRIX = rotated(torch.linspace(-2, 5, 150, dtype=F64))
 X = torch.linspace(-1, 1, 20, dtype=F64)[:, None]

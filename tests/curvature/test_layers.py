@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from liftscape.curvature import layers_of
-from liftscape.risk import flatten, trainable_parameters
+from liftscape.derivatives import flatten
+from liftscape.functional import trainable_parameters
 
 
 class Rooted(nn.Module):

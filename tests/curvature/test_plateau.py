@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import liftscape as ls
 from liftscape.curvature import newton_step, plateau_of_spectrum, plateau_reading
 from liftscape.curvature._trust_region import minimise_quadratic
-from liftscape.risk import as_operator
+from liftscape.operators import as_operator
 
 
 class Quadratic(nn.Module):

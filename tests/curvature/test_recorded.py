@@ -22,8 +22,8 @@ from liftscape.curvature import (
     spectral_density,
     trace,
 )
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import from_plain
-from liftscape.risk import SymmetricOperator, as_operator
 
 
 class KillError(BaseException):

@@ -10,7 +10,7 @@ from tests.curvature.spectra import F64, rotated
 from torch import Tensor
 
 from liftscape.curvature import eigenpairs, newton_step, partial_inertia, spectral_density, trace
-from liftscape.risk import as_operator
+from liftscape.operators import as_operator
 
 F32 = torch.float32
 VALUES = torch.cat([torch.linspace(-38, -1, 49), torch.linspace(0.5, 40, 151)]).to(F64)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.embedding import measure_gaps
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import SiteError
-from liftscape.risk import trainable_parameters
 
 F64 = torch.float64
 

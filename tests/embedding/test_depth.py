@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.embedding import DepthLaw
-from liftscape.risk import trainable_parameters
+from liftscape.functional import trainable_parameters
 
 F64 = torch.float64
 

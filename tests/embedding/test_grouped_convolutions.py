@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.embedding import measure_gaps
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError
-from liftscape.risk import trainable_parameters
 
 F64 = torch.float64
 MODES = ["zeros", "reflect", "replicate", "circular"]

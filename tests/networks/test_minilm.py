@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import liftscape as ls
+from liftscape.functional import call_model, trainable_parameters
 from liftscape.linearity import find_runs
-from liftscape.risk import call_model, trainable_parameters
 from liftscape.sites import find_sites
 
 from .nets import minilm, token_batches

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.risk._growth import growth_through
-from liftscape.risk._hessian import gradient_graph
-from liftscape.risk._saved import saved_bytes
+from liftscape.derivatives._hessian import gradient_graph
+from liftscape.memory._growth import growth_through
+from liftscape.memory._saved import saved_bytes
 
 F64 = torch.float64
 

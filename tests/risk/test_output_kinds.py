@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.risk import map_tensors
+from liftscape.functional import map_tensors
 
 F64 = torch.float64
 X = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=F64)

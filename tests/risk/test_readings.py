@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import liftscape as ls
 from liftscape.outcomes import DataError
-from liftscape.risk._batches import as_batches
+from liftscape.samples._batches import as_batches
 
 F64 = torch.float64
 X = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=F64)

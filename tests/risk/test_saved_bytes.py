@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 import liftscape as ls
+from liftscape.derivatives import unflatten
+from liftscape.derivatives._hessian import gradient_graph
+from liftscape.memory._saved import _counted, _walked
 from liftscape.outcomes import DataError
-from liftscape.risk import unflatten
-from liftscape.risk._hessian import gradient_graph
-from liftscape.risk._saved import _counted, _walked
 
 F64 = torch.float64
 T = torch.rand(20, 1, generator=torch.Generator().manual_seed(0), dtype=F64)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.risk import _memory, as_batches
-from liftscape.risk._point import hold
-from liftscape.risk._split import may_split
+from liftscape.derivatives._point import hold
+from liftscape.derivatives._split import may_split
+from liftscape.memory import _memory
+from liftscape.samples import as_batches
 
 F64 = torch.float64
 IGNORED = -100

@@ -13,7 +13,8 @@ from liftscape.cli._user_code import call_user, find_user_object, is_reference
 from liftscape.embedding._saved import load_embedded
 from liftscape.embedding._weights import load_strictly, read_weights
 from liftscape.outcomes import LoadError
-from liftscape.risk import Batches, EmpiricalRisk
+from liftscape.risk import EmpiricalRisk
+from liftscape.samples import Batches
 
 __all__ = ["Loaded", "load", "load_model", "risk_of"]
 

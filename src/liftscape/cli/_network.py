@@ -8,7 +8,7 @@ from liftscape.cli._print import interrupted_as
 from liftscape.embedding._saved import RECIPE, WEIGHTS, check_place, save_embedded
 from liftscape.folding import output_gap
 from liftscape.outcomes import LoadError
-from liftscape.risk import Batches
+from liftscape.samples import Batches
 
 __all__ = ["check_places", "relative_gap", "save_network"]
 

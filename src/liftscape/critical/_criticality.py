@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.critical._noise import gradient_rounding
+from liftscape.operators import SymmetricOperator
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Contraction", "contraction", "visible_gradient"]
 

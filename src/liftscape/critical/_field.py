@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.critical._batched import Landscape, landscape_of
+from liftscape.functional import MODEL_ERRORS, RandomRounding
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import MODEL_ERRORS, EmpiricalRisk, RandomRounding
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Field", "field_at"]
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from liftscape.critical._field import field_at
 from liftscape.critical._reduced import ReducedRisk, reduced_risk
 from liftscape.critical._spectrum import spectrum_at
+from liftscape.functional import RandomRounding
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk, RandomRounding
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["HigherOrderDescent", "descent_in_null_space", "higher_order_descent"]
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from liftscape.critical._kink_calls import KinkCall, recorded_calls
+from liftscape.functional import RandomRounding
 from liftscape.outcomes import Outcome
-from liftscape.risk import Batch, EmpiricalRisk, RandomRounding
+from liftscape.risk import EmpiricalRisk
+from liftscape.samples import Batch
 
 __all__ = ["KinkMargin", "kink_margin"]
 

@@ -22,7 +22,8 @@ from liftscape.curvature import (
     plateau_reading,
     recorded,
 )
-from liftscape.risk import EmpiricalRisk, SymmetricOperator
+from liftscape.operators import SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["judge_large"]
 

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.risk import EmpiricalRisk, RandomRounding, SymmetricOperator
+from liftscape.functional import RandomRounding
+from liftscape.operators import SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["gradient_rounding", "hessian_rounding"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from liftscape.critical._onset import Onset, onset
 from liftscape.critical._reduced import ReducedRisk
+from liftscape.functional import RandomRounding
 from liftscape.outcomes import Outcome
-from liftscape.risk import RandomRounding
 
 __all__ = ["NullProfile", "null_profile"]
 

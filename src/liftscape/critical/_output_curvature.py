@@ -7,7 +7,7 @@ import torch
 from liftscape.critical._spectrum import Spectrum
 from liftscape.curvature import gauss_newton
 from liftscape.risk import EmpiricalRisk
-from liftscape.risk._loss import loss_name
+from liftscape.samples import loss_name
 
 __all__ = ["output_curvature"]
 

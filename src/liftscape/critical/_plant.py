@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.derivatives import Hessian, backward_rows
+from liftscape.functional import call_model, trainable_parameters
 from liftscape.outcomes import LiftscapeError, ModelError
-from liftscape.risk import Hessian, as_batches, call_model, trainable_parameters
-from liftscape.risk._batches import batch_size
-from liftscape.risk._function import check_model
-from liftscape.risk._hessian import backward_rows
+from liftscape.samples import as_batches, batch_size, check_model
 
 __all__ = ["plant_critical_point"]
 

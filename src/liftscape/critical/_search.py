@@ -12,8 +12,9 @@ from liftscape.critical._criticality import contraction
 from liftscape.critical._iterate import End, Progress, Search, SearchState
 from liftscape.critical._newton_mr import METHODS, Method
 from liftscape.critical._spectrum import spectrum_at
+from liftscape.functional import copy_model
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk, copy_model
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["CriticalSearch", "SearchStep", "Status", "find_critical_point"]
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from liftscape.critical._field import Field
 from liftscape.critical._kinks import KinkMargin
 from liftscape.critical._onset import onset
+from liftscape.functional import RandomRounding
+from liftscape.operators import SymmetricOperator
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk, RandomRounding, SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Smoothness", "roughness", "smoothness"]
 

@@ -10,8 +10,9 @@ from liftscape.critical._flatness import flatness_of_spectrum
 from liftscape.critical._noise import hessian_rounding
 from liftscape.critical._symmetry import symmetry_tangents
 from liftscape.curvature import FlatManifold, Inertia, inertia_of_spectrum
+from liftscape.operators import DenseOperator, SymmetricOperator
 from liftscape.outcomes import LiftscapeError, NotFiniteError
-from liftscape.risk import DenseOperator, EmpiricalRisk, SymmetricOperator
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Explained", "Spectrum", "explain_zeros", "spectrum_at"]
 

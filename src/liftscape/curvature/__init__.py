@@ -28,7 +28,8 @@ from liftscape.curvature._slices import Slice, Surface, slice_1d, slice_2d
 from liftscape.curvature._trace import trace, trace_by_layer
 from liftscape.curvature._trajectory import Trajectory, project_trajectory
 from liftscape.curvature._work import Progress
-from liftscape.risk import DenseOperator, Hessian, SymmetricOperator
+from liftscape.derivatives import Hessian
+from liftscape.operators import DenseOperator, SymmetricOperator
 
 __all__ = [
     "Basis",

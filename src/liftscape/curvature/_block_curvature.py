@@ -13,8 +13,8 @@ from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._recorded import resumed
 from liftscape.curvature._trace import trace
 from liftscape.curvature._work import Progress
+from liftscape.operators import SymmetricOperator, require_finite_product
 from liftscape.outcomes import NotFiniteError, Outcome
-from liftscape.risk import SymmetricOperator, require_finite_product
 
 __all__ = ["LayerCurvature", "block_curvature", "layer_curvature_products"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from liftscape.curvature._record_file import RecordFile
 from liftscape.curvature._sealed import claim, read_sealed, same_to_rounding, seal, write_sealed
+from liftscape.operators import SymmetricOperator
 from liftscape.outcomes import LoadError
-from liftscape.risk import SymmetricOperator
 
 __all__ = ["Journal"]
 

@@ -19,8 +19,8 @@ from liftscape.curvature._recorded import generator_digest
 from liftscape.curvature._resolution import rounding_of
 from liftscape.curvature._share import share_interval, share_of_probe
 from liftscape.curvature._work import Progress, Work, standard_normal
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["SpectralDensity", "spectral_density"]
 

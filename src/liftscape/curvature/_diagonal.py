@@ -12,8 +12,8 @@ from liftscape.curvature._estimate import FEW, fewest_signs, student_quantile
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products
 from liftscape.curvature._recorded import generator_digest, recorded
 from liftscape.curvature._work import Progress
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["Diagonal", "diagonal"]
 

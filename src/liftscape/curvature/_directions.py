@@ -11,8 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from liftscape.derivatives import flatten
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk, flatten, trainable_parameters
+from liftscape.risk import EmpiricalRisk
 
 __all__ = [
     "FlatManifold",

@@ -14,8 +14,8 @@ from liftscape.curvature._found import End
 from liftscape.curvature._pairs import ROUNDED, UNRESOLVED, Eigenpairs, pairs_of, within_bounds, without_symmetry
 from liftscape.curvature._resolution import certain_errors
 from liftscape.curvature._work import Progress, Work
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["Eigenpairs", "Which", "eigenpairs", "most_negative_eigenpair"]
 

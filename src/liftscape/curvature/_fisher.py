@@ -10,8 +10,7 @@ from torch import Tensor
 from liftscape.curvature._output_forms import FormOfBatch, LossAtOutputs, OutputForm, OutputOperator, rows_of
 from liftscape.outcomes import DataError, ModelError
 from liftscape.risk import EmpiricalRisk
-from liftscape.risk._batches import batch_size
-from liftscape.risk._loss import loss_name
+from liftscape.samples import batch_size, loss_name
 
 __all__ = ["fisher"]
 

@@ -9,8 +9,8 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import Outcome
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["Forecast", "eigenpairs_products", "forecast"]
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.operators import SymmetricOperator, all_finite, as_operator, require_finite_product
 from liftscape.outcomes import NotFiniteError, Outcome
-from liftscape.risk import SymmetricOperator, all_finite, as_operator, require_finite_product
 
 __all__ = ["Inertia", "inertia", "inertia_of_spectrum"]
 

@@ -6,10 +6,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from liftscape.derivatives import Point, explain_derivative
+from liftscape.functional import main_tensor, map_tensors, named_tensors
+from liftscape.operators import GraphOperator, Plan
 from liftscape.outcomes import ModelError
-from liftscape.risk import Batch, GraphOperator, Plan, Point, main_tensor, map_tensors, named_tensors
-from liftscape.risk._loss import loss_name
-from liftscape.risk._second_derivative import explain_derivative
+from liftscape.samples import Batch, loss_name
 
 __all__ = ["FormOfBatch", "LossAtOutputs", "OutputForm", "OutputOperator", "rows_of"]
 

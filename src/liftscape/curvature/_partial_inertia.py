@@ -16,8 +16,8 @@ from liftscape.curvature._lanczos import Krylov, extend, restart, ritz, start, t
 from liftscape.curvature._resolution import TINY, certain_errors
 from liftscape.curvature._sweep import sweep
 from liftscape.curvature._work import Progress, Work, standard_normal
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["PartialInertia", "partial_inertia"]
 

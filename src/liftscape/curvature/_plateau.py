@@ -13,8 +13,9 @@ from liftscape.curvature._eigenpairs import most_negative_eigenpair
 from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
+from liftscape.operators import SymmetricOperator, all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk, SymmetricOperator, all_finite
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 

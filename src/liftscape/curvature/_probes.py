@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from liftscape.curvature._work import Progress
-from liftscape.risk import SymmetricOperator
+from liftscape.operators import SymmetricOperator
 
 __all__ = ["AnyOperator", "block_columns", "probe_products", "rademacher"]
 

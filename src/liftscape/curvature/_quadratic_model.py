@@ -11,7 +11,7 @@ from torch import Tensor
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._lanczos import extend, ritz, start
 from liftscape.curvature._work import Progress, Work, safe_power
-from liftscape.risk import SymmetricOperator
+from liftscape.operators import SymmetricOperator
 
 __all__ = ["QuadraticModel", "krylov_model", "newton_step"]
 

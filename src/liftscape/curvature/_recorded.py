@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._checkpoint import Journal
+from liftscape.operators import SymmetricOperator
 from liftscape.outcomes import LoadError, Outcome, from_plain
-from liftscape.risk import SymmetricOperator
 
 __all__ = ["RecordedOperator", "generator_digest", "recorded", "resumed"]
 

@@ -13,8 +13,8 @@ from liftscape.curvature._layers import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
 from liftscape.curvature._recorded import resumed
 from liftscape.curvature._work import Progress, safe_power
+from liftscape.operators import SymmetricOperator, as_operator
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import SymmetricOperator, as_operator
 
 __all__ = ["trace", "trace_by_layer"]
 

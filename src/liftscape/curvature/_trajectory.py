@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._saved import read_record, write_record
+from liftscape.derivatives import flatten
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import flatten
 
 __all__ = ["Trajectory", "project_trajectory"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature._checkpoint import Journal
-from liftscape.risk import SymmetricOperator, require_finite_product
+from liftscape.operators import SymmetricOperator, require_finite_product
 
 __all__ = ["Progress", "Work", "safe_power", "standard_normal"]
 

@@ -12,8 +12,8 @@ from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import draw_frames, numerical_rank
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._preserved import require_preserved
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
-from liftscape.risk import trainable_parameters
 from liftscape.sites import copy_with, require_site
 
 __all__ = ["ApproximatedSite", "approximate_lift"]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacrev
 
-from liftscape.risk import flatten, unflatten
+from liftscape.derivatives import flatten, unflatten
 
 __all__ = ["Chart", "ComposedChart", "rank_of"]
 

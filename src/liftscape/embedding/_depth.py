@@ -18,8 +18,8 @@ from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._preserved import require_preserved
 from liftscape.embedding._width_law import ComposedLaw
+from liftscape.functional import require_module, trainable_parameters
 from liftscape.outcomes import ActivationError, EmbeddingError, ModelError, Outcome
-from liftscape.risk import require_module, trainable_parameters
 from liftscape.sites import AFFINE, copy_with, groups_of, require_site
 
 __all__ = ["LiftedSite", "lift"]

@@ -9,8 +9,8 @@ from torch import nn
 from liftscape.embedding._chart import Chart
 from liftscape.embedding._manifold import LiftedManifold
 from liftscape.embedding._prediction import InertiaLaw, InertiaPrediction
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome
-from liftscape.risk import trainable_parameters
 
 __all__ = ["Embedding"]
 

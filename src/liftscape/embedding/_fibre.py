@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.embedding._readers import find_readers
+from liftscape.functional import copy_model
 from liftscape.outcomes import EmbeddingError
-from liftscape.risk import EmpiricalRisk, copy_model
-from liftscape.risk._batches import batch_size
+from liftscape.risk import EmpiricalRisk
+from liftscape.samples import batch_size
 
 __all__ = ["copies_block", "fibre_block"]
 

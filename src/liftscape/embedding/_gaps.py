@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.embedding._embedding import Embedding
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk, trainable_parameters
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["EmbeddingGaps", "largest_output_gap", "measure_gaps"]
 

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece
+from liftscape.derivatives import flatten
 from liftscape.embedding._chart import Chart
 from liftscape.embedding._preserved import outputs_off
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome
-from liftscape.risk import flatten, trainable_parameters
 from liftscape.sites import stream_neurons
 
 __all__ = ["LiftedManifold", "Membership", "OccupiedLayer"]

@@ -12,8 +12,8 @@ from liftscape.activations import as_module, is_positively_homogeneous, kind_of
 from liftscape.embedding._embed import columns_of
 from liftscape.embedding._layers import places_of, require_affine, require_layer
 from liftscape.embedding._readers import find_readers
+from liftscape.functional import require_module
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
-from liftscape.risk import require_module
 from liftscape.sites import Affine, copy_with, find_sites, output_gap, remade
 
 __all__ = ["Merge", "merge"]

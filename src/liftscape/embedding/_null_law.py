@@ -9,8 +9,8 @@ from torch.overrides import TorchFunctionMode
 
 from liftscape.embedding._preserved import Beside
 from liftscape.embedding._width_chart import WidenedLayer
+from liftscape.functional import call_model, trainable_parameters
 from liftscape.outcomes import SiteError
-from liftscape.risk import call_model, trainable_parameters
 from liftscape.sites import drawing_alike
 
 __all__ = ["beside_null_neurons"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
+from liftscape.functional import copy_model
 from liftscape.outcomes import EmbeddingError
-from liftscape.risk import copy_model
 from liftscape.sites import AFFINE, groups_of, hearing_pairs, remade, run_batches
 
 if TYPE_CHECKING:

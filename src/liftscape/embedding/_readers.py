@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.embedding._steps import RANDOM, RETURN, Step, Steps, recorded_steps, symbolic_steps
+from liftscape.functional import copy_model
 from liftscape.outcomes import SiteError
-from liftscape.risk import copy_model
 
 __all__ = ["Neurons", "find_readers", "follow_neurons"]
 

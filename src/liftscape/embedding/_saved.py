@@ -17,8 +17,8 @@ from liftscape._files import require_folder, write_atomically
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._recipe import apply_edits, find_edits
 from liftscape.embedding._weights import load_strictly, read_weights
+from liftscape.functional import require_module
 from liftscape.outcomes import EmbeddingError, LoadError
-from liftscape.risk import require_module
 
 __all__ = ["RECIPE", "WEIGHTS", "check_place", "load_embedded", "save_embedded"]
 

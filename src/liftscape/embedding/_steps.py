@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from liftscape.functional import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named, untouched
 from liftscape.outcomes import SiteError
-from liftscape.risk import MODEL_ERRORS, arguments_of, copy_model, few_samples, inputs_named, untouched
 from liftscape.sites import first_batch
 
 __all__ = ["RANDOM", "RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps", "traced"]

@@ -6,8 +6,8 @@ import torch
 from torch import fx, nn
 
 from liftscape.embedding._steps import traced
+from liftscape.functional import MODEL_ERRORS, call_model, copy_model, trainable_parameters
 from liftscape.outcomes import SiteError
-from liftscape.risk import MODEL_ERRORS, call_model, copy_model, trainable_parameters
 
 __all__ = ["synthetic_inputs"]
 

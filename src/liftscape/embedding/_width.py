@@ -9,8 +9,8 @@ from liftscape.embedding._embed import embed
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._layers import require_layer
 from liftscape.embedding._neuron_map import NeuronMap
+from liftscape.functional import require_module
 from liftscape.outcomes import EmbeddingError
-from liftscape.risk import require_module
 
 __all__ = ["add_null_neuron", "split"]
 

@@ -14,8 +14,8 @@ from liftscape.embedding._draw import place_on_pieces
 from liftscape.embedding._manifold import OccupiedLayer
 from liftscape.escaping._crossings import Crossing
 from liftscape.escaping._insertion import Insertion, Stage
+from liftscape.functional import copy_model, trainable_parameters
 from liftscape.outcomes import Outcome
-from liftscape.risk import copy_model, trainable_parameters
 
 __all__ = ["EscapePath", "escape_path", "stages"]
 

@@ -12,7 +12,7 @@ from liftscape.escaping._crossings import Crossing
 from liftscape.escaping._directions import Neuron
 from liftscape.escaping._rows import Move, line_derivatives, stream_gradients, value_along
 from liftscape.risk import EmpiricalRisk
-from liftscape.risk._loss import loss_name
+from liftscape.samples import loss_name
 from liftscape.sites import Site
 
 __all__ = ["Prediction", "move_of", "predict"]

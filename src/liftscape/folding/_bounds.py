@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.activations import kind_of
+from liftscape.functional import require_module
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
-from liftscape.risk import require_module
 from liftscape.sites import AFFINE, Affine
 
 __all__ = [

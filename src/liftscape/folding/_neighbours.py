@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from liftscape.functional import copy_model
 from liftscape.linearity import chain_of
-from liftscape.risk import copy_model
 from liftscape.sites import AFFINE
 
 __all__ = ["joined_neighbours"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liftscape.risk import call_model, require_module, trainable_parameters, untouched
+from liftscape.functional import call_model, require_module, trainable_parameters, untouched
 from liftscape.sites import first_batch
 
 __all__ = ["operations"]

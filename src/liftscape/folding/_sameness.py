@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.functional import require_module
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import require_module
 from liftscape.sites import iterate_inputs, outputs_of
 
 __all__ = ["Sameness", "search_difference"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map, tree_map_only
 
+from liftscape.functional import arguments_of, named_tensors
 from liftscape.integrations._packages import import_extra
 from liftscape.outcomes import ModelError
-from liftscape.risk import arguments_of, named_tensors
 
 __all__ = ["call", "convert"]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from liftscape.functional import require_module
 from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, fitting, replace_run
 from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome
-from liftscape.risk import EmpiricalRisk, require_module
+from liftscape.risk import EmpiricalRisk
 from liftscape.sites import run_batches
 
 __all__ = ["LinearityRow", "LinearityTable", "layer_linearity", "model_and_inputs", "rows_of"]

@@ -10,17 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liftscape.derivatives import moved, slice_batch
+from liftscape.functional import MODEL_ERRORS, call_model, map_tensors, trainable_parameters
 from liftscape.outcomes import LiftscapeError, ModelError
-from liftscape.risk._batches import Batches, batch_size
-from liftscape.risk._call import call_model
-from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._loss import Loss, loss_name
-from liftscape.risk._normaliser import NormalisedLoss, normaliser_of
-from liftscape.risk._outputs import map_tensors
-from liftscape.risk._parameters import trainable_parameters
-from liftscape.risk._parts import Part, join_parts
-from liftscape.risk._point import slice_batch
-from liftscape.risk._split import moved
+from liftscape.samples import Batches, Loss, NormalisedLoss, Part, batch_size, join_parts, loss_name, normaliser_of
 
 __all__ = ["loss_over_batches"]
 

@@ -8,21 +8,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from liftscape.risk._batches import Batch, Batches, as_batches, batch_size
-from liftscape.risk._call import call_model, copy_model
-from liftscape.risk._derivative_check import CheckedPoints, DerivativeCheck
-from liftscape.risk._function import check_model
-from liftscape.risk._graph_operator import Plan, explained
-from liftscape.risk._hessian import Hessian, flatten, gradient_graph, gradient_of, unflatten
+from liftscape.derivatives import (
+    CheckedPoints,
+    DerivativeCheck,
+    Hessian,
+    Point,
+    explain_derivative,
+    flatten,
+    gradient_graph,
+    gradient_of,
+    hold,
+    refuse_hidden,
+    unflatten,
+)
+from liftscape.functional import (
+    call_model,
+    copy_model,
+    fitting,
+    output_tensor,
+    require_module,
+    trainable_parameters,
+    untouched,
+)
+from liftscape.memory import GraphCost, measure_cost, plan_products
+from liftscape.operators import Plan, explained
 from liftscape.risk._joined import loss_over_batches
-from liftscape.risk._loss import Loss, as_loss, check_loss
-from liftscape.risk._memory import GraphCost, measure_cost, plan_products
-from liftscape.risk._normaliser import NormalisedLoss
-from liftscape.risk._outputs import output_tensor
-from liftscape.risk._parameters import fitting, require_module, trainable_parameters
-from liftscape.risk._point import Point, hold
-from liftscape.risk._second_derivative import explain_derivative, refuse_hidden
-from liftscape.risk._untouched import untouched
+from liftscape.samples import (
+    Batch,
+    Batches,
+    Loss,
+    NormalisedLoss,
+    as_batches,
+    as_loss,
+    batch_size,
+    check_loss,
+    check_model,
+)
 
 __all__ = ["EmpiricalRisk"]
 

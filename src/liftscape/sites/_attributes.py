@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.risk import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters, untouched
+from liftscape.functional import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters, untouched
 from liftscape.sites._features import first_batch
 from liftscape.sites._replace import copy_with
 

@@ -13,8 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from liftscape.outcomes import ModelError
-from liftscape.risk import (
+from liftscape.functional import (
     arguments_of,
     call_model,
     copy_model,
@@ -23,6 +22,7 @@ from liftscape.risk import (
     twice_differentiable,
     untouched,
 )
+from liftscape.outcomes import ModelError
 from liftscape.sites._graph_builder import GraphBuilder, MakeModule
 
 __all__ = ["as_graph"]

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from liftscape.functional import call_model, trainable_parameters, untouched
 from liftscape.outcomes import DataError, SiteError
-from liftscape.risk import call_model, trainable_parameters, untouched
 
 __all__ = [
     "first_batch",

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from liftscape.functional import few_samples, require_module
 from liftscape.outcomes import ModelError, Outcome, SiteError
-from liftscape.risk import check_batch_statistics, check_repeatable, few_samples, require_module
+from liftscape.samples import check_batch_statistics, check_repeatable
 from liftscape.sites._affine import AFFINE, Affine
 from liftscape.sites._attributes import attributes_read
 from liftscape.sites._features import first_batch, iterate_inputs

@@ -9,8 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liftscape.functional import (
+    call_model,
+    inputs_named,
+    output_tensor,
+    require_module,
+    trainable_parameters,
+    untouched,
+)
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import call_model, inputs_named, output_tensor, require_module, trainable_parameters, untouched
 from liftscape.sites._features import iterate_inputs
 
 __all__ = ["change_of_outputs", "drawing_alike", "output_gap", "outputs_of"]

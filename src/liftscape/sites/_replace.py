@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from liftscape.risk import copy_model
+from liftscape.functional import copy_model
 
 __all__ = ["copy_with"]
 

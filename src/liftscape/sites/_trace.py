@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from liftscape.risk import call_model, inputs_named, trainable_parameters, untouched
+from liftscape.functional import call_model, inputs_named, trainable_parameters, untouched
 from liftscape.sites._labels import CallLabels
 
 __all__ = ["Event", "Trace", "trace_call"]

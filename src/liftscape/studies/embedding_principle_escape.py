@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from liftscape.activations import as_module
 from liftscape.embedding import lift
 from liftscape.escaping import escape
-from liftscape.risk import Batch
+from liftscape.samples import Batch
 from liftscape.studies.embedding_principle_config import EscapeConfig
 from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
 from liftscape.studies.embedding_principle_lifts import CriticalPoint

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from liftscape.critical import certify
 from liftscape.curvature import inertia
 from liftscape.embedding import approximate_lift, largest_output_gap, lift, split
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk, trainable_parameters
+from liftscape.risk import EmpiricalRisk
 from liftscape.studies.embedding_principle_config import PathConfig, SmoothConfig, SplitConfig
 from liftscape.studies.embedding_principle_lifts import HIDDEN_MAP, OUTPUT_MAP, CriticalPoint, spectrum_of
 from liftscape.studies.embedding_principle_records import PathStudy, SmoothStudy, SplitStudy

@@ -6,7 +6,8 @@ import torch
 
 from liftscape import nets
 from liftscape.critical import Certificate, CriticalPoints, CriticalSearch, certify, find_critical_points
-from liftscape.risk import Batch, EmpiricalRisk
+from liftscape.risk import EmpiricalRisk
+from liftscape.samples import Batch
 from liftscape.studies.embedding_principle_config import SearchConfig
 from liftscape.studies.embedding_principle_lifts import CriticalPoint, spectrum_of
 from liftscape.studies.embedding_principle_records import ShallowPoint, ShallowSearch

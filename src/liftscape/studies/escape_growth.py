@@ -13,7 +13,8 @@ from torch.optim import SGD, Adam, Optimizer
 from liftscape import data, nets
 from liftscape.embedding import lift
 from liftscape.escaping import Escape, escape
-from liftscape.risk import EmpiricalRisk, copy_model
+from liftscape.functional import copy_model
+from liftscape.risk import EmpiricalRisk
 from liftscape.studies.escape_growth_findings import ARMS, summarise
 from liftscape.studies.escape_growth_settings import Settings
 from liftscape.studies.pictures import pictures

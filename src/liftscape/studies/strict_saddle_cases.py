@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from liftscape import nets
 from liftscape.critical import plant_critical_point
 from liftscape.embedding import approximate_lift, lift, split
+from liftscape.functional import trainable_parameters
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk, trainable_parameters
+from liftscape.risk import EmpiricalRisk
 from liftscape.studies.strict_saddle_settings import Settings
 
 __all__ = ["Case", "build_case", "planted_minimum"]

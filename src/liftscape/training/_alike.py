@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from liftscape.functional import at_every_place, call_model, output_tensor, untouched
 from liftscape.outcomes import ModelError
-from liftscape.risk import at_every_place, call_model, output_tensor, untouched
 
 __all__ = ["require_alike", "vectorising"]
 

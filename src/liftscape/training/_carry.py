@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
+from liftscape.functional import require_module
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import require_module
 
 __all__ = ["carry_over"]
 

@@ -11,8 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from liftscape.escaping import Escape, escape
+from liftscape.functional import arguments_of
 from liftscape.outcomes import LiftscapeError, NotStuckError, Outcome
-from liftscape.risk import Batch, EmpiricalRisk, arguments_of
+from liftscape.risk import EmpiricalRisk
+from liftscape.samples import Batch
 from liftscape.training._carry import carry_over
 
 __all__ = ["Growth", "GrowthSchedule"]

@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.curvature import Basis, Hessian, eigenpairs
+from liftscape.derivatives import slice_batch
+from liftscape.functional import untouched
 from liftscape.linearity import LinearityRow, rows_of, watching_pieces
+from liftscape.operators import all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk, all_finite, slice_batch, untouched
+from liftscape.risk import EmpiricalRisk
 
 __all__ = ["Monitor", "Reading"]
 

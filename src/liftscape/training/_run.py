@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from liftscape.functional import at_every_place
 from liftscape.outcomes import ModelError
-from liftscape.risk import at_every_place
 from liftscape.training._alike import require_alike, vectorising
 from liftscape.training._rules import Rule
 from liftscape.training._stack import stack_models

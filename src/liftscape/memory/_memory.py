@@ -10,15 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from liftscape.derivatives import GradientGraph, Point, may_split, slice_batch
+from liftscape.functional import MODEL_ERRORS
+from liftscape.memory._growth import Growth, growth_through
+from liftscape.memory._saved import saved_bytes
+from liftscape.operators import Plan
 from liftscape.outcomes import ModelError
-from liftscape.risk._batches import Batch, Batches, batch_size, sample_width
-from liftscape.risk._graph_operator import Plan
-from liftscape.risk._growth import Growth, growth_through
-from liftscape.risk._hessian import GradientGraph
-from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._point import Point, slice_batch
-from liftscape.risk._saved import saved_bytes
-from liftscape.risk._split import may_split
+from liftscape.samples import Batch, Batches, batch_size, sample_width
 
 __all__ = ["GraphCost", "measure_cost", "plan_products"]
 

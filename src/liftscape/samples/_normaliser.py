@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from liftscape.risk._loss import Loss
+from liftscape.samples._loss import Loss
 
 __all__ = ["NormalisedLoss", "normaliser_of"]
 

@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from liftscape.risk._batches import Batch
-from liftscape.risk._hessian import GradientGraph
-from liftscape.risk._nodes import new_nodes
-from liftscape.risk._point import Point
-from liftscape.risk._second_derivative import refuse_hidden
-from liftscape.risk._sparse import dense_parts
+from liftscape.derivatives import GradientGraph, Point, refuse_hidden
+from liftscape.functional import new_nodes
+from liftscape.samples import Batch, dense_parts
 
 __all__ = ["saved_bytes"]
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from liftscape.derivatives._hessian import gradient_of, unflatten
+from liftscape.derivatives._point import Point, slice_batch
+from liftscape.derivatives._second_derivative import name_custom_function
+from liftscape.derivatives._slope import Line, certainly_not
+from liftscape.derivatives._split import moved
+from liftscape.functional import MODEL_ERRORS
 from liftscape.outcomes import LiftscapeError, ModelError
-from liftscape.risk._batches import Batch, batch_size
-from liftscape.risk._hessian import gradient_of, unflatten
-from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._point import Point, slice_batch
-from liftscape.risk._second_derivative import name_custom_function
-from liftscape.risk._slope import Line, certainly_not
-from liftscape.risk._split import moved
+from liftscape.samples import Batch, batch_size
 
 __all__ = ["moved_point", "random_signs", "settle", "shifted"]
 

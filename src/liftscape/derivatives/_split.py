@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from liftscape.derivatives._point import Point, pieces_of
+from liftscape.functional import MODEL_ERRORS, map_tensors, named_tensors
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk._batches import Batch, batch_size
-from liftscape.risk._inputs import MODEL_ERRORS
-from liftscape.risk._outputs import map_tensors, named_tensors
-from liftscape.risk._point import Point, pieces_of
+from liftscape.samples import Batch, batch_size
 
 __all__ = ["may_split", "moved"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liftscape.risk._kept import own_attributes
+from liftscape.functional._kept import own_attributes
 
 __all__ = ["random_states", "untouched"]
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from liftscape.risk._batches import Batch, Batches, batch_size
-from liftscape.risk._call import call_model
-from liftscape.risk._chosen import chosen_parameters
-from liftscape.risk._loss import Loss
+from liftscape.derivatives._chosen import chosen_parameters
+from liftscape.functional import call_model
+from liftscape.samples import Batch, Batches, Loss, batch_size
 
 __all__ = ["Point", "hold", "pieces_of", "slice_batch"]
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from liftscape.derivatives._point import Point
+from liftscape.derivatives._second_derivative import refuse_hidden
+from liftscape.operators import GraphOperator, Plan, explained
 from liftscape.outcomes import ModelError
-from liftscape.risk._graph_operator import GraphOperator, Plan, explained
-from liftscape.risk._point import Point
-from liftscape.risk._second_derivative import refuse_hidden
 
 __all__ = ["GradientGraph", "Hessian", "backward_rows", "flatten", "gradient_graph", "gradient_of", "unflatten"]
 

@@ -8,12 +8,12 @@ from typing import final
 import torch
 from torch import Tensor
 
+from liftscape.derivatives._hessian import Hessian, flatten, gradient_of, unflatten
+from liftscape.derivatives._point import Point
+from liftscape.derivatives._second_derivative import explain_derivative
+from liftscape.derivatives._settle import moved_point, random_signs, settle, shifted
+from liftscape.operators import Plan
 from liftscape.outcomes import Outcome
-from liftscape.risk._graph_operator import Plan
-from liftscape.risk._hessian import Hessian, flatten, gradient_of, unflatten
-from liftscape.risk._point import Point
-from liftscape.risk._second_derivative import explain_derivative
-from liftscape.risk._settle import moved_point, random_signs, settle, shifted
 
 __all__ = ["CheckedPoints", "DerivativeCheck", "check_derivatives"]
 
@@ -94,7 +94,7 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     relative to the mean of its tensor: (R(θ + hd) − R(θ − hd)) / 2h is compared with ∇R·d, and (∇R(θ + hd) −
     ∇R(θ − hd)) / 2h with ∇²R d. It costs 2 gradients, 1 product and 3 values, the time of 3 to 7 products; up to 4,000
     parameters twice that and 2 values for each tensor, or for each parameter of up to 64. Where they disagree, the
-    question is settled in double precision on few samples, see :func:`liftscape.risk._slope.certainly_not`; only what
+    question is settled in double precision on few samples, see :func:`certainly_not`; only what
     differs there at every step, in two draws of point and direction, is refused.
 
     Source: derived.

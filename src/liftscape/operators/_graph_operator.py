@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.operators._finite import first_not_a_number, require_finite_product
+from liftscape.operators._operator import SymmetricOperator
+from liftscape.operators._total import Total, cut, split
 from liftscape.outcomes import ModelError
-from liftscape.risk._finite import first_not_a_number, require_finite_product
-from liftscape.risk._operator import SymmetricOperator
-from liftscape.risk._total import Total, cut, split
 
 __all__ = ["Graph", "GraphOperator", "Plan", "explained"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from liftscape.risk._outputs import map_tensors, named_tensors
+from liftscape.functional import map_tensors, named_tensors
 
 __all__ = ["Part", "join_parts"]
 

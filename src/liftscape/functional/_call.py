@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from liftscape.risk._kept import kept_attributes
-from liftscape.risk._kernels import twice_differentiable
-from liftscape.risk._outputs import map_tensors
-from liftscape.risk._substitutes import faithful
+from liftscape.functional._kept import kept_attributes
+from liftscape.functional._kernels import twice_differentiable
+from liftscape.functional._outputs import map_tensors
+from liftscape.functional._substitutes import faithful
 
 __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
 

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from liftscape.outcomes import DataError
-from liftscape.risk._fingerprint import Fingerprint, Reading, fingerprint, read_batch, unlike
-from liftscape.risk._sparse import dense_parts
+from liftscape.samples._fingerprint import Fingerprint, Reading, fingerprint, read_batch, unlike
+from liftscape.samples._sparse import dense_parts
 
 __all__ = ["Batch", "Batches", "as_batches"]
 

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liftscape.derivatives._point import Point
+from liftscape.functional import named_tensors, new_nodes
 from liftscape.outcomes import ModelError
-from liftscape.risk._nodes import new_nodes
-from liftscape.risk._outputs import named_tensors
-from liftscape.risk._point import Point
 
 __all__ = ["explain_derivative", "name_custom_function", "refuse_hidden"]
 

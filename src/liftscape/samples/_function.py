@@ -12,13 +12,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from liftscape.functional import (
+    MODEL_ERRORS,
+    call_model,
+    few_samples,
+    inputs_named,
+    named_tensors,
+    random_states,
+    require_module,
+    trainable_parameters,
+    untouched,
+)
 from liftscape.outcomes import DataError, ModelError
-from liftscape.risk._batches import Batches
-from liftscape.risk._call import call_model
-from liftscape.risk._inputs import MODEL_ERRORS, few_samples, inputs_named
-from liftscape.risk._outputs import named_tensors
-from liftscape.risk._parameters import require_module, trainable_parameters
-from liftscape.risk._untouched import random_states, untouched
+from liftscape.samples._batches import Batches
 
 __all__ = ["check_batch_statistics", "check_deterministic", "check_model", "check_real", "check_repeatable"]
 

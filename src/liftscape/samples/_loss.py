@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from liftscape.functional import loss_tensor, map_tensors, named_tensors
 from liftscape.outcomes import DataError, LiftscapeError, ModelError
-from liftscape.risk._outputs import loss_tensor, map_tensors, named_tensors
 
 __all__ = ["Loss", "as_loss"]
 

@@ -13,8 +13,8 @@ from torch.nn.functional import embedding, embedding_bag
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
-from liftscape.risk._kernels import Held
-from liftscape.risk._written import Written
+from liftscape.functional._kernels import Held
+from liftscape.functional._written import Written
 
 __all__ = ["faithful"]
 

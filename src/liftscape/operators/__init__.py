@@ -1,0 +1,17 @@
+"""Symmetric linear operators of one type, whatever computes the product."""
+
+from liftscape.operators._finite import all_finite, require_finite_product
+from liftscape.operators._graph_operator import Graph, GraphOperator, Plan, explained
+from liftscape.operators._operator import DenseOperator, SymmetricOperator, as_operator
+
+__all__ = [
+    "DenseOperator",
+    "Graph",
+    "GraphOperator",
+    "Plan",
+    "SymmetricOperator",
+    "all_finite",
+    "as_operator",
+    "explained",
+    "require_finite_product",
+]
