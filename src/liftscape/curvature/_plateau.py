@@ -118,26 +118,27 @@ def plateau_reading(
     if not radius > 0 or steps < 1:
         raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
     gradient, H = risk.gradient(), risk.hessian() if hessian is None else hessian
-    if fault := _not_finite(risk, gradient):
-        return _unreadable(risk, gradient, radius, fault)
+    value = float(risk.value())
+    if fault := _not_finite(risk, value, gradient):
+        return _unreadable(risk, value, gradient, radius, fault)
     try:
-        return _within_krylov_space(risk, H, gradient, radius, steps, max_products, lowest, generator, progress)
+        return _within_krylov_space(risk, H, value, gradient, radius, steps, max_products, lowest, generator, progress)
     except NotFiniteError as error:
-        return _unreadable(risk, gradient, radius, f"The Hessian is not finite here: {error}")
+        return _unreadable(risk, value, gradient, radius, f"The Hessian is not finite here: {error}")
 
 
-def _not_finite(risk: EmpiricalRisk, gradient: Float[Tensor, " M"]) -> str:
+def _not_finite(risk: EmpiricalRisk, value: float, gradient: Float[Tensor, " M"]) -> str:
     """Say that R or its gradient is not finite, and where; nothing where both are."""
-    if not isfinite(value := float(risk.value())):
+    if not isfinite(value):
         return f"R is not finite here: it is {value}."
     names = [f"'{name}'" for name, part in risk.unflatten(gradient).items() if not all_finite(part)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"The gradient is not finite here, in {', '.join(names[:3])}{more}." if names else ""
 
 
-def _unreadable(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], radius: float, fault: str) -> Plateau:
+def _unreadable(risk: EmpiricalRisk, value: float, gradient: Float[Tensor, " M"], radius: float, fault: str) -> Plateau:
     """Return the reading of a point where something is not finite."""
-    value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
+    length, size = float(gradient.norm()), float(risk.flatten().norm())
     nothing = Step(nan, nan, nan)
     longest = radius * (size or 1.0)
     return Plateau("not finite", value, length, size, nan, longest, nothing, nothing, nan, inf, "upper bound", fault, 0)
@@ -146,6 +147,7 @@ def _unreadable(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], radius: floa
 def _within_krylov_space(
     risk: EmpiricalRisk,
     H: SymmetricOperator,
+    value: float,
     gradient: Float[Tensor, " M"],
     radius: float,
     steps: int,
@@ -159,7 +161,7 @@ def _within_krylov_space(
     used = 0 if model is None else model.products
     if lowest is not None:
         known: _Lowest = lowest if len(lowest) == 3 else (*lowest, "converged")
-        return _read(risk, gradient, model, radius, known, used)
+        return _read(risk, value, gradient, model, radius, known, used)
 
     def advance(done: int, _: int) -> None:
         if progress is not None:
@@ -170,10 +172,10 @@ def _within_krylov_space(
     curvature: _Lowest = (
         (inf, inf, "upper bound") if model is None else (float(model.values[0]), model.bound, "upper bound")
     )
-    if isfinite(value := float(found.values[0])):
+    if isfinite(smallest := float(found.values[0])):
         settled = found.status["smallest"] == "converged"
-        curvature = (value, float(found.residuals[0]), "converged" if settled else "upper bound")
-    return _read(risk, gradient, model, radius, curvature, used + found.products)
+        curvature = (smallest, float(found.residuals[0]), "converged" if settled else "upper bound")
+    return _read(risk, value, gradient, model, radius, curvature, used + found.products)
 
 
 def plateau_of_spectrum(
@@ -200,11 +202,13 @@ def plateau_of_spectrum(
         The reading.
     """
     model = QuadraticModel(eigenvalues, vectors.T @ gradient, lambda s: vectors @ s, bound, 0)
-    return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), 0)
+    value = float(risk.value())
+    return _read(risk, value, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), 0)
 
 
 def _read(
     risk: EmpiricalRisk,
+    value: float,
     gradient: Float[Tensor, " M"],
     model: QuadraticModel | None,
     radius: float,
@@ -212,11 +216,11 @@ def _read(
     products: int,
 ) -> Plateau:
     """Take the two steps and say what they come to."""
-    value, length, size = float(risk.value()), float(gradient.norm()), float(risk.flatten().norm())
+    length, size = float(gradient.norm()), float(risk.flatten().norm())
     longest = radius * (size or 1.0)
     steps = Step(0.0, 0.0, 0.0), Step(0.0, 0.0, 0.0)
     if model is not None and length > 0:
-        steps = best_steps(risk, gradient, model, longest)
+        steps = best_steps(risk, value, gradient, model, longest)
     shares = [step.decrease / abs(value) if value else 0.0 for step in steps]
     relative = length * size / abs(value) if value else (inf if length else 0.0)
     state = "slope" if shares[0] >= _VISIBLE else "plateau" if shares[1] >= _VISIBLE else "flat"

@@ -40,7 +40,7 @@ class Step(Outcome):
 
 
 def best_steps(
-    risk: EmpiricalRisk, gradient: Float[Tensor, " M"], model: QuadraticModel, longest: float
+    risk: EmpiricalRisk, value: float, gradient: Float[Tensor, " M"], model: QuadraticModel, longest: float
 ) -> tuple[Step, Step]:
     """Return the step along −g, and the step anywhere in the model's space, of least m(p) = gᵀp + ½ pᵀHp in a ball.
 
@@ -50,6 +50,7 @@ def best_steps(
 
     Args:
         risk: the empirical risk.
+        value: R(θ).
         gradient: g, (M,), not zero.
         model: m on a space that holds g.
         longest: the largest radius.
@@ -63,7 +64,8 @@ def best_steps(
         >>> _ = line.weight.data.fill_(1.0)
         >>> risk = EmpiricalRisk(line, "mse", (x, 3 * x))
         >>> space = QuadraticModel(torch.tensor([2.0]), torch.tensor([-4.0]), lambda s: s, 0.0, 0)
-        >>> [(step.length, step.decrease) for step in best_steps(risk, risk.gradient(), space, 10.0)]
+        >>> value = float(risk.value())
+        >>> [(step.length, step.decrease) for step in best_steps(risk, value, risk.gradient(), space, 10.0)]
         [(2.0, 4.0), (2.0, 4.0)]
     """
     values, components = model.values.double().cpu(), model.components.double().cpu()
@@ -80,12 +82,12 @@ def best_steps(
         s = minimise_quadratic(values, components, radius)
         return model.lift(s.to(model.values)), -float(components @ s + (values * s**2).sum() / 2)
 
-    return _trusted(risk, downhill, longest), _trusted(risk, newton, longest)
+    return _trusted(risk, value, downhill, longest), _trusted(risk, value, newton, longest)
 
 
-def _trusted(risk: EmpiricalRisk, least: Callable[[float], tuple[Tensor, float]], radius: float) -> Step:
+def _trusted(risk: EmpiricalRisk, value: float, least: Callable[[float], tuple[Tensor, float]], radius: float) -> Step:
     """Halve the radius until R falls as the model says."""
-    theta, value = risk.flatten(), float(risk.value())
+    theta = risk.flatten()
     rounding = _ROUNDINGS * torch.finfo(theta.dtype).eps * abs(value)
     taken = Step(0.0, 0.0, 0.0)
     for _ in range(_HALVINGS):

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, isfinite
 from typing import final
 
 import torch
 from torch import Tensor
 
-from liftscape.derivatives._hessian import Hessian, flatten, gradient_of, unflatten
+from liftscape.derivatives._hessian import Hessian, flatten, unflatten
 from liftscape.derivatives._point import Point
+from liftscape.derivatives._readings import read_at_points
 from liftscape.derivatives._second_derivative import explain_derivative
 from liftscape.derivatives._settle import moved_point, random_signs, settle, shifted
 from liftscape.operators import Plan
@@ -116,16 +118,14 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     gaps, product_gaps, values, gradients = [0.0], [0.0], 0, 0
     doubts: list[_Doubt] = []
     for zeros in (1.0, _ZEROS) if few else (1.0,):
-        near = _finite_point(point, plan, zeros)
-        if near is None:
+        look = _look(point, plan, zeros, (value_step, gradient_step))
+        if look is None:
             continue
-        along = _scaled_signs(near.leaves, by_entry=zeros > 1)
-        ahead, behind = (_gradient(shifted(near, along, side * gradient_step), plan) for side in (1.0, -1.0))
+        near, along, directions, levels, (ahead, behind) = look
         middle = (ahead + behind) / 2
         slopes = unflatten(middle, near.leaves)
         gradients += 2
-        for direction in _directions(along, each=zeros == 1):
-            high, low = (_value(shifted(near, direction, side * value_step), plan) for side in (1.0, -1.0))
+        for direction, (high, low) in zip(directions, levels, strict=True):
             values += 2
             terms = [float((slopes[name] * part).sum()) for name, part in direction.items()]
             quotient = high / (2 * value_step) - low / (2 * value_step)
@@ -161,12 +161,23 @@ def check_derivatives(point: Point, plan: Plan) -> DerivativeCheck:
     return DerivativeCheck(*found, values, gradients)
 
 
-def _finite_point(point: Point, plan: Plan, zeros: float) -> Point | None:
-    """Return the point next to the given one at which the risk is finite, None where there is no such."""
+def _look(
+    point: Point, plan: Plan, zeros: float, steps: tuple[float, float]
+) -> tuple[Point, dict[str, Tensor], list[dict[str, Tensor]], list[tuple[float, float]], tuple[Tensor, Tensor]] | None:
+    """Return a point next to the given one at which R is finite, directions from it, and what R and ∇R are along them.
+
+    All that is compared at one point is read in one pass over the data, which may take longer than the evaluations.
+    """
+    value_step, gradient_step = steps
     for share in _MOVES:
         near = moved_point(point, 0, share, zeros)
-        if isfinite(_value(near, plan)):
-            return near
+        along = _scaled_signs(near.leaves, by_entry=zeros > 1)
+        directions = list(_directions(along, each=zeros == 1))
+        sides = [partial(shifted, near, one, sign * value_step) for one in directions for sign in (1.0, -1.0)]
+        ends = [partial(shifted, near, along, sign * gradient_step) for sign in (1.0, -1.0)]
+        (middle, *values), (ahead, behind) = read_at_points(near, plan.chunk, [lambda at=near: at, *sides], ends)
+        if isfinite(middle):
+            return near, along, directions, list(zip(values[::2], values[1::2], strict=True)), (ahead, behind)
     return None
 
 
@@ -191,22 +202,6 @@ def _directions(along: Mapping[str, Tensor], each: bool) -> Iterator[dict[str, T
             single = torch.zeros_like(part).reshape(-1)
             single[place] = part.reshape(-1)[place]
             yield {name: single.view_as(part)}
-
-
-def _value(point: Point, plan: Plan) -> float:
-    """Return R."""
-    with torch.no_grad():
-        return float(torch.stack([term.detach() for term in point.terms(plan.chunk)]).sum())
-
-
-def _gradient(point: Point, plan: Plan) -> Tensor:
-    """Return ∇R."""
-    leaves = list(point.leaves.values())
-    with torch.enable_grad():
-        total = torch.zeros_like(flatten(point.leaves).detach())
-        for term in point.terms(plan.chunk):
-            total += gradient_of(term, leaves)
-    return total
 
 
 def _product(point: Point, plan: Plan, vector: Tensor) -> Tensor:
