@@ -9,9 +9,9 @@ from typing import Any
 
 _HOME = {
     "LightningMonitor": "_lightning",
-    "OnnxExport": "_onnx",
+    "OnnxExport": "onnx_files",
     "TrainerMonitor": "_transformers",
-    "to_onnx": "_onnx",
+    "to_onnx": "onnx_files",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
