@@ -1,7 +1,9 @@
 """Every public name exists, is documented with an example, and private modules hide behind `__all__`."""
 
+import ast
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,14 @@ def test_public_names_have_theorem_cards(name: str) -> None:
     if callable(documented) and not isinstance(documented, type):
         for part in ("Args:", "Returns:", "Example:"):
             assert part in documented.__doc__, f"{name} lacks {part}"
+
+
+@pytest.mark.parametrize("package", ["liftscape", "liftscape.integrations"])
+def test_type_checkers_see_the_names_that_are_loaded_on_first_use(package: str) -> None:
+    module = importlib.import_module(package)
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [(node.module, name.name) for node in guarded.body for name in node.names]  # pyright: ignore[reportAttributeAccessIssue]
+    loaded = {(f"{package}.{home}", name) for name, home in module._MODULE_OF.items()}
+    loaded |= {(package, name) for name in getattr(module, "_SUBPACKAGES", ())}
+    assert sorted(imports) == sorted(loaded)

@@ -5,22 +5,28 @@ bring what they need.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME = {
+if TYPE_CHECKING:
+    from liftscape.integrations._lightning import LightningMonitor as LightningMonitor
+    from liftscape.integrations._onnx import OnnxExport as OnnxExport
+    from liftscape.integrations._onnx import to_onnx as to_onnx
+    from liftscape.integrations._transformers import TrainerMonitor as TrainerMonitor
+
+_MODULE_OF = {
     "LightningMonitor": "_lightning",
     "OnnxExport": "onnx_files",
     "TrainerMonitor": "_transformers",
     "to_onnx": "onnx_files",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Import the module that holds a public name when the name is first asked for."""
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
