@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import liftscape as ls
-from liftscape.sites import iterate_inputs, stream_features, stream_outputs
+from liftscape.forward import Each, Inputs, Observation, Outputs, iterate_inputs, stream
 
 X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 
@@ -94,8 +94,11 @@ def test_features_and_outputs_are_streamed_batch_by_batch(inputs) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
     before = copy.deepcopy(model.state_dict())
     rows: dict[str, list[Tensor]] = {"in": [], "out": []}
-    stream_features(model, ["1"], inputs, lambda _name, h: rows["in"].append(h.clone()))
-    stream_outputs(model, ["0"], inputs, lambda _name, h: rows["out"].append(h.clone()))
+    observers = [
+        Each(Inputs(["1"]), lambda seen: rows["in"].append(seen.tensor.clone())),
+        Each(Outputs(["0"]), lambda seen: rows["out"].append(seen.tensor.clone())),
+    ]
+    stream(model, inputs, observers)
     with torch.no_grad():
         expected = model[0](X)
     for found in rows.values():
@@ -108,17 +111,17 @@ def test_features_and_outputs_are_streamed_batch_by_batch(inputs) -> None:
 def test_hooks_are_removed_after_an_exception() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 
-    def fail(_name: str, _h: Tensor) -> None:
+    def fail(_seen: Observation) -> None:
         raise ValueError("the receiver's own")
 
     with pytest.raises(ValueError, match="the receiver's own"):
-        stream_features(model, ["2"], X, fail)
+        stream(model, X, [Each(Inputs(["2"]), fail)])
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_module_that_is_never_called_is_named() -> None:
     with pytest.raises(ls.LiftscapeError, match="'never' is never called"):
-        stream_features(Branched(), ["never"], X, lambda _name, _h: None)
+        stream(Branched(), X, [Each(Inputs(["never"]), lambda _seen: None)])
 
 
 def test_inputs_without_numbers_are_refused() -> None:

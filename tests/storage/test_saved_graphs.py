@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.sites import copy_with
+from liftscape.forward import copy_with
 from liftscape.storage._edits import apply_edits, find_edits
 
 F64 = torch.float64

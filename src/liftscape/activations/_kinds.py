@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from liftscape._intercept import Intercept
 from liftscape.outcomes import ActivationError
 
 __all__ = ["Kind", "as_module", "kind_of", "module_of"]
@@ -169,36 +169,30 @@ def _of_module(module: nn.Module) -> Kind:
     return found
 
 
-class _Calls(TorchFunctionMode):
-    """Notes what functions of torch are called, with what and what they return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.seen.append((func, args, kwargs or {}, result))
-        return result
-
-
 def _only_call(module: nn.Module) -> Kind | None:
     """Return the kind of a user's module that holds nothing and hands its input to one function of torch."""
     own = (module._modules, module._parameters, module._buffers, module._forward_hooks, module._forward_pre_hooks)
     kind = type(module)
     if any(own) or kind.__mro__[1] is not nn.Module or kind.__module__.startswith("torch."):
         return None
-    probe, calls = torch.zeros(2, 3), _Calls()
+    probe = torch.zeros(2, 3)
+    seen: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = func(*args, **kwargs)
+        seen.append((func, args, kwargs, result))
+        return result
+
     try:
-        with torch.no_grad(), calls:
+        with torch.no_grad(), Intercept(call):
             # A shallow copy, on which an attribute may be set without a trace in the caller's module.
             output = copy.copy(module).forward(probe)
     except Exception:  # What a user's code may raise on three zeros is not known.
         return None
     # One call only: a branch on its input, or on the input's shape, would be a further one.
-    if len(calls.seen) != 1:
+    if len(seen) != 1:
         return None
-    function, args, kwargs, result = calls.seen[0]
+    function, args, kwargs, result = seen[0]
     if result is not output or not args or args[0] is not probe:
         return None
     try:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from liftscape._intercept import Intercept
 from liftscape.activations import kind_of, kinks
 from liftscape.critical._operations import SMOOTH, kinks_of_operation
 from liftscape.outcomes import ActivationError
@@ -114,20 +114,20 @@ def recorded_calls(risk: EmpiricalRisk, params: Mapping[str, Tensor], batch: Any
     found, stack = KinkCalls([], set()), []
     with _named_modules(risk.model, stack), torch.no_grad():
         operations = _Operations(found, stack, list(params.values()))
-        with operations, _Functions(found, stack, operations):
+        with operations, Intercept(_Functions(found, stack, operations).call):
             risk.batch_value(params, batch)
     return found
 
 
-class _Functions(TorchFunctionMode):
+@final
+class _Functions:
     """Keeps what activations read, which are known by their functions."""
 
     def __init__(self, found: KinkCalls, stack: list[str], operations: "_Operations") -> None:
-        super().__init__()
         self._found, self._stack, self._operations = found, stack, operations
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function and note what it reads where it has kinks."""
         values = args[0] if args else kwargs.get("input")
         if not (isinstance(values, Tensor) and self._operations.depends(values)):
             return func(*args, **kwargs)

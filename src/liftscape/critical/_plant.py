@@ -130,7 +130,7 @@ def _planting(model: nn.Module, inputs: Any, generator: torch.Generator) -> _Pla
 def _check(model: nn.Module, inputs: Any) -> Tensor:
     """Return the outputs, or raise unless the model is a deterministic float64 function on the inputs."""
     batches = as_batches((inputs, torch.zeros(batch_size(inputs), 1)))
-    outputs = check_model(model, batches)
+    outputs = check_model(model, inputs, batches.count)
     if outputs.dtype != torch.float64:
         raise ModelError(
             f"planting needs float64, since a gradient that vanishes to 1e-7 is not critical, but "

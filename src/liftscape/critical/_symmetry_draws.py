@@ -8,8 +8,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from liftscape.critical._field import Field
+from liftscape.forward import Each, Inputs, Observation, stream
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import stream_features
 
 __all__ = ["Draw", "Product", "drawn", "input_variances", "vanishes"]
 
@@ -92,12 +92,12 @@ def input_variances(risk: EmpiricalRisk, params: dict[str, Tensor]) -> dict[str,
     ]
     variances: dict[str, Tensor] = {}
     if norms:
-        stream_features(
-            risk.at(params).model,
-            norms,
-            risk.batches,
-            lambda name, rows: variances.update({name: rows.var(dim=0, unbiased=False)}),
-        )
+
+        def receive(seen: Observation) -> None:
+            rows = seen.tensor.reshape(-1, seen.tensor.shape[-1])
+            variances[seen.name] = rows.var(dim=0, unbiased=False)
+
+        stream(risk.at(params).model, risk.batches, [Each(Inputs(norms), receive)])
     return variances
 
 

@@ -12,9 +12,10 @@ from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import draw_frames, numerical_rank
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._preserved import require_preserved
+from liftscape.forward import copy_with, head_of
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
-from liftscape.sites import copy_with, require_site
+from liftscape.sites import require_site
 
 __all__ = ["ApproximatedSite", "approximate_lift"]
 
@@ -115,7 +116,8 @@ def approximate_lift(
     """
     if not epsilon > 0:
         raise EmbeddingError(f"epsilon must be positive, but {epsilon} was given.")
-    site = require_site(model, at, inputs)
+    head = head_of(inputs)
+    site, _ = require_site(model, at, head)
     linear = model.get_submodule(site.name)
     assert isinstance(linear, nn.Linear)
     sigma = as_module(nn.Tanh() if activation is None else activation)
@@ -148,7 +150,7 @@ def approximate_lift(
     )
     # The law of the line at t₀ is exact; what the activation adds is of order ε².
     straight = copy_with(lifted, {f"{prefix}activation": _Line(slope, value - slope * point)}, share=True)
-    require_preserved(model, straight, chart, inputs, f"the approximate lift of '{site.name}'")
+    require_preserved(model, straight, chart, head, f"the approximate lift of '{site.name}'")
     evidence = ApproximatedSite(site.name, k, numerical_rank(weight), epsilon, point, slope)
     return Embedding(lifted, copy_with(model, {}), (evidence,), chart, NoLaw())
 

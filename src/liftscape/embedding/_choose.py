@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import nn
 
 from liftscape.activations import AffinePiece, affine_pieces, affine_tails, as_module, kind_of, module_of
+from liftscape.forward import ForwardPass
 from liftscape.outcomes import ActivationError, EmbeddingError
-from liftscape.sites import Site, trace_first
+from liftscape.sites import Site
 
 __all__ = ["check_margin", "choose_activation", "choose_pieces", "choose_widths"]
 
@@ -42,20 +42,19 @@ def check_margin(margin: float) -> None:
         )
 
 
-def choose_activation(model: nn.Module, site: Site, inputs: Any) -> nn.Module:
+def choose_activation(passed: ForwardPass, site: Site) -> nn.Module:
     """Return a copy of the activation that follows the site, or precedes it, or ReLU, whichever can be lifted first."""
-    trace = trace_first(model, inputs)
-    events = {event.name: event for event in trace.events}
+    calls = {call.name: call for call in passed.calls}
     for name in (site.activation, site.feature_source):
-        event = events.get(name)
-        if event is None:
+        call = calls.get(name)
+        if call is None:
             continue
         try:
-            if event.is_module:
-                kind_of(event.function)
-                candidate = as_module(event.function)
+            if call.is_module:
+                kind_of(call.function)
+                candidate = as_module(call.function)
             else:
-                candidate = module_of(kind_of(event.function, *event.arguments, **event.keywords))
+                candidate = module_of(kind_of(call.function, *call.arguments, **call.keywords))
             if isinstance(candidate, nn.Identity):
                 continue
             if isinstance(candidate, nn.PReLU) and candidate.num_parameters > 1:

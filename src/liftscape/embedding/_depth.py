@@ -19,9 +19,10 @@ from liftscape.embedding._occupied_layer import OccupiedLayer
 from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._preserved import require_preserved
 from liftscape.embedding._width_law import ComposedLaw
+from liftscape.forward import AFFINE, Head, copy_with, groups_of, head_of
 from liftscape.functional import require_module, trainable_parameters
 from liftscape.outcomes import ActivationError, EmbeddingError, ModelError, Outcome
-from liftscape.sites import AFFINE, copy_with, groups_of, require_site
+from liftscape.sites import require_site
 
 __all__ = ["LiftedSite", "lift"]
 
@@ -106,8 +107,9 @@ def lift(
         raise EmbeddingError("a lift goes in front of a map; give its name, or several, as at.")
     embedding = model if isinstance(model, Embedding) else None
     network = require_module(embedding.model if embedding else model)
+    head = head_of(inputs)
     for name in names:
-        step = _lift_one(network, name, inputs, width, activation, draws, pieces, margin, share)
+        step = _lift_one(network, name, inputs, head, width, activation, draws, pieces, margin, share)
         embedding = step if embedding is None else _compose(embedding, step, name)
         network = embedding.model
     assert embedding is not None
@@ -118,6 +120,7 @@ def _lift_one(
     model: nn.Module,
     name: str,
     inputs: Any,
+    head: Head,
     width: int | Sequence[int] | None,
     activation: Any,
     generator: torch.Generator,
@@ -126,7 +129,7 @@ def _lift_one(
     share: bool,
 ) -> Embedding:
     """Lift one site by one or several layers."""
-    site = require_site(model, name, inputs, AFFINE)
+    site, passed = require_site(model, name, head, AFFINE)
     linear = model.get_submodule(site.name)
     assert isinstance(linear, AFFINE)
     groups = groups_of(linear)
@@ -137,7 +140,7 @@ def _lift_one(
     ranks = [numerical_rank(own, each) for own, each in zip(weight, values, strict=True)]
     del weight
     widths = choose_widths(site, max(ranks), width, groups)
-    sigma = choose_activation(model, site, inputs) if activation is None else as_module(activation)
+    sigma = choose_activation(passed, site) if activation is None else as_module(activation)
     if isinstance(sigma, nn.RReLU) and linear.training:
         raise ActivationError(
             f"RReLU in front of '{site.name}' would draw its slope at random, since the network is in training mode; "
@@ -160,7 +163,7 @@ def _lift_one(
         tuple(trainable_parameters(model)),
         groups,
     )
-    require_preserved(model, lifted, chart, inputs, f"the lift of '{site.name}'")
+    require_preserved(model, lifted, chart, head, f"the lift of '{site.name}'")
     base = copy_with(model, {}, share)
     redraw: Callable[[torch.Generator | None], nn.Module] = lambda source: drawn(base, source or generator)[0]
     manifold = LiftedManifold(lifted, base, chart, layers, inputs, redraw)

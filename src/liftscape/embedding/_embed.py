@@ -27,9 +27,9 @@ from liftscape.embedding._readers import follow_neurons
 from liftscape.embedding._synthetic import synthetic_inputs
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
+from liftscape.forward import Affine, copy_with, remade
 from liftscape.functional import require_module, trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome, SiteError
-from liftscape.sites import Affine, copy_with, remade
 
 __all__ = ["WidenedSite", "columns_of", "embed"]
 

@@ -10,17 +10,19 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._draw import Frame, draw_grouped_frames, place_on_pieces
-from liftscape.sites import (
+from liftscape.forward import (
     AFFINE,
     Affine,
-    Site,
+    Each,
+    Inputs,
+    Observation,
     copy_with,
     groups_of,
-    hearing_inputs,
     pointwise_map,
     remade,
-    run_batches,
+    stream,
 )
+from liftscape.sites import Site
 
 __all__ = ["insert", "layer_suffix", "lines_of", "matrices_of"]
 
@@ -151,7 +153,8 @@ def _extrema(
     low = torch.full((len(every.weight),), torch.inf, dtype=torch.float64)
     high = -low
 
-    def receive(_name: str, h: Tensor) -> None:
+    def receive(seen: Observation) -> None:
+        h = seen.tensor
         channels_last = isinstance(linear, nn.Linear)
         h = h.reshape(-1, h.shape[-1]) if channels_last else h
         # Piece by piece, so that what is made of a large batch takes no more than a fraction of it.
@@ -161,8 +164,7 @@ def _extrema(
             torch.minimum(low, values.amin(dim=0).to(low), out=low)
             torch.maximum(high, values.amax(dim=0).to(high), out=high)
 
-    with hearing_inputs(model, [name], receive):
-        run_batches(model, inputs)
+    stream(model, inputs, [Each(Inputs([name]), receive)])
     by_layer = lambda ends: [own.flatten() for own in ends.reshape(groups, -1).split(widths, dim=1)]
     return by_layer(low), by_layer(high)
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from liftscape.forward import AFFINE, Affine
 from liftscape.outcomes import SiteError
-from liftscape.sites import AFFINE, Affine
 
 __all__ = ["places_of", "require_affine", "require_biases", "require_layer", "require_trainable"]
 

@@ -14,9 +14,9 @@ from liftscape.embedding._chart import Chart
 from liftscape.embedding._occupied_layer import OccupiedLayer
 from liftscape.embedding._path import path_between
 from liftscape.embedding._preserved import outputs_off
+from liftscape.forward import Each, Neurons, Observation, stream
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome
-from liftscape.sites import stream_neurons
 
 __all__ = ["LiftedManifold", "Membership"]
 
@@ -87,12 +87,13 @@ class LiftedManifold:
         smallest = float("inf")
         ends = {layer.activation: _ends(layer.pieces) for layer in self.layers}
 
-        def receive(name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
+        def receive(seen: Observation) -> None:
             nonlocal smallest
-            lower, upper = (end.to(t) for end in ends[name])
+            t = seen.tensor
+            lower, upper = (end.to(t) for end in ends[seen.name])
             smallest = min(smallest, float(torch.minimum(t - lower, upper - t).min()))
 
-        stream_neurons(self.model if model is None else model, list(ends), self.inputs, receive)
+        stream(self.model if model is None else model, self.inputs, [Each(Neurons(list(ends)), receive)])
         return smallest
 
     def contains(self, model: nn.Module, tolerance: float = 1e-9) -> Membership:

@@ -12,9 +12,10 @@ from liftscape.activations import as_module, is_positively_homogeneous, kind_of
 from liftscape.embedding._embed import columns_of
 from liftscape.embedding._layers import places_of, require_affine, require_layer
 from liftscape.embedding._readers import find_readers
+from liftscape.forward import Affine, copy_with, remade
 from liftscape.functional import require_module
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
-from liftscape.sites import Affine, copy_with, find_sites, output_gap, remade
+from liftscape.sites import find_sites, output_gap
 
 __all__ = ["Merge", "merge"]
 

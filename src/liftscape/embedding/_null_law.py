@@ -5,8 +5,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from liftscape._intercept import Intercept
 from liftscape.embedding._preserved import Beside
 from liftscape.embedding._width_chart import WidenedLayer
 from liftscape.functional import call_model, trainable_parameters
@@ -62,31 +62,29 @@ def beside_null_neurons(wider: nn.Module, widened: Mapping[str, WidenedLayer]) -
 def _constants(model: nn.Module, widths: Mapping[str, int], samples: Any) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the smallest and largest value, (neurons, places), that reach each reader, a module or a call."""
     params = trainable_parameters(model)
-    hearing = _Hearing({id(params[f"{name}.weight"]): name for name in widths}, widths)
+    extremes = _Extremes({id(params[f"{name}.weight"]): name for name in widths}, widths)
     # With gradients the forward pass is given these very tensors.
-    with torch.enable_grad(), drawing_alike(model), hearing:
+    with torch.enable_grad(), drawing_alike(model), Intercept(extremes.call):
         call_model(model, params, samples)
-    missing = [name for name in widths if name not in hearing.found]
+    missing = [name for name in widths if name not in extremes.found]
     if missing:
         raise SiteError(
             f"'{missing[0]}' is read by other means than as a map, so that the constant of a null neuron is not seen; "
             "use split, or choose another layer."
         )
-    return hearing.found
+    return extremes.found
 
 
 @final
-class _Hearing(TorchFunctionMode):
+class _Extremes:
     """Notes the extremes of what the maps with certain weights read."""
 
     def __init__(self, names: Mapping[int, str], widths: Mapping[str, int]) -> None:
-        super().__init__()
         self.names, self.widths = names, widths
         self.found: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Look at the arguments of a map and call it."""
-        kwargs = kwargs or {}
         if getattr(func, "__name__", "") in {"linear", "conv2d"}:
             given = dict(zip(("input", "weight"), args, strict=False)) | kwargs
             name = self.names.get(id(given.get("weight")))

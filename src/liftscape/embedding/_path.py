@@ -12,9 +12,9 @@ from liftscape.embedding._chart import Chart
 from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
 from liftscape.embedding._occupied_layer import OccupiedLayer
+from liftscape.forward import AFFINE, Each, Inputs, Observation, groups_of, remade, stream
 from liftscape.functional import copy_model
 from liftscape.outcomes import EmbeddingError
-from liftscape.sites import AFFINE, groups_of, hearing_pairs, remade, run_batches
 
 __all__ = ["path_between"]
 
@@ -195,11 +195,10 @@ def _largest_feature(base: nn.Module, site: str, inputs: Any) -> float:
     ones = torch.ones(groups_of(map_), *map_.weight.shape[1:], dtype=torch.float64)
     squares = remade(map_, ones, None).double()
 
-    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
+    def receive(seen: Observation) -> None:
         nonlocal largest
         with torch.no_grad():
-            largest = max(largest, float(squares(h.double().square()).amax().sqrt()))
+            largest = max(largest, float(squares(seen.tensor.double().square()).amax().sqrt()))
 
-    with hearing_pairs(base, [(site, site)], receive):
-        run_batches(base, inputs)
+    stream(base, inputs, [Each(Inputs([site]), receive)])
     return largest

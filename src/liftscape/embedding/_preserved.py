@@ -10,9 +10,10 @@ from torch.func import vjp
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.embedding._chart import Chart
+from liftscape.forward import first_batch, iterate_inputs
 from liftscape.functional import MODEL_ERRORS, call_model, inputs_named, named_tensors, trainable_parameters
 from liftscape.outcomes import ModelError, SiteError
-from liftscape.sites import drawing_alike, first_batch, iterate_inputs
+from liftscape.sites import drawing_alike
 
 __all__ = ["Beside", "outputs_off", "require_preserved"]
 

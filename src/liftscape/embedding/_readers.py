@@ -11,24 +11,12 @@ from typing import Any, NoReturn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from liftscape.embedding._steps import RANDOM, RETURN, Step, Steps, recorded_steps, symbolic_steps
+from liftscape.embedding._steps import RETURN, Step, Steps, recorded_steps, symbolic_steps
+from liftscape.forward import operation_of
 from liftscape.functional import copy_model
 from liftscape.outcomes import SiteError
 
 __all__ = ["Neurons", "find_readers", "follow_neurons"]
-
-_ACTIVATIONS = (
-    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign softshrink hardshrink tanhshrink "
-    "hardtanh hardswish hardsigmoid threshold logsigmoid log_sigmoid sigmoid expit tanh sin cos exp erf abs square sqrt"
-)
-_ARITHMETIC = (
-    "add radd iadd sub rsub isub mul rmul imul div truediv rtruediv itruediv pow rpow ipow neg clamp clamp_min "
-    "clamp_max clip where gt lt ge le maximum minimum clone contiguous identity"
-)
-_POINTWISE = frozenset(f"{_ACTIVATIONS} {_ARITHMETIC}".split())
-# What keeps the channels of pictures apart; flattened, each is a block of features.
-_POOLS = "max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d"
-_CHANNELWISE = frozenset(f"{_POOLS} flatten view reshape".split())
 
 
 @dataclass(frozen=True)
@@ -147,8 +135,9 @@ def _require_apart(
     if step.random:
         _refuse(at, f"has neurons that pass through random {step.function}; call model.eval()")
     foreign = [operand for operand in step.operands if operand not in call_of and operand not in scalars]
-    inactive_dropout = step.function in RANDOM
-    apart = step.function in _POINTWISE or (channels and step.function in _CHANNELWISE)
+    operation = operation_of(step.function)
+    inactive_dropout = operation.training is not None
+    apart = operation.pointwise or (channels and operation.by_channel)
     if (not apart and not inactive_dropout) or foreign or len(calls) > 1:
         _refuse(at, f"has neurons that are mixed or joined with other tensors by {step.function}")
 

@@ -13,9 +13,10 @@ from liftscape.escaping._refusals import choose_sites, refuse_zero_residual, req
 from liftscape.escaping._result import Escape, EscapingNeuron
 from liftscape.escaping._search import Candidate, search_site
 from liftscape.escaping._start import Layout, layout_at, lifted_layer
+from liftscape.forward import copy_with
 from liftscape.outcomes import EmbeddingError, LiftscapeError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import Site, copy_with
+from liftscape.sites import Site
 
 __all__ = ["escape"]
 

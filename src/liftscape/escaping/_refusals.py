@@ -10,9 +10,10 @@ from torch import Tensor
 
 from liftscape.curvature import plateau_reading
 from liftscape.escaping._rows import stream_gradients
+from liftscape.forward import AFFINE, head_of
 from liftscape.outcomes import NotFiniteError, NotStuckError, SiteError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, Site, find_sites, require_site
+from liftscape.sites import Site, find_sites, require_site
 
 __all__ = ["choose_sites", "refuse_zero_residual", "require_stuck", "separable_share"]
 
@@ -61,9 +62,9 @@ def choose_sites(risk: EmpiricalRisk, at: str | Sequence[str] | None) -> list[Si
     Raises:
         SiteError: if one named is none, or there is none at all; it says why.
     """
-    model, inputs = risk.model, risk.batches
+    model, inputs = risk.model, head_of(risk.batches)
     if at is not None:
-        named = [require_site(model, name, inputs, AFFINE) for name in ([at] if isinstance(at, str) else at)]
+        named = [require_site(model, name, inputs, AFFINE)[0] for name in ([at] if isinstance(at, str) else at)]
         for site in named:
             if (reason := _refusal(model, site)) is not None:
                 raise SiteError(f"no layer can be inserted at '{site.name}': {reason}")

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.forward import AFFINE, Affine, Each, Inputs, Observation, stream
 from liftscape.linearity import rows_read, rows_written
 from liftscape.outcomes import SiteError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, Affine, hearing_pairs, run_batches
 
 __all__ = [
     "Move",
@@ -197,13 +197,13 @@ def extremes(model: nn.Module, name: str, inputs: Any, maps: Float[Tensor, "k m"
     low = torch.full((len(maps),), torch.inf, dtype=torch.float64)
     high = -low
 
-    def receive(_pair: tuple[str, str], h: Tensor, _z: Tensor) -> None:
+    def receive(seen: Observation) -> None:
+        h = seen.tensor
         values = rows_read(map_, h) @ maps.T.to(h.device)
         torch.minimum(low, values.amin(dim=0).cpu(), out=low)
         torch.maximum(high, values.amax(dim=0).cpu(), out=high)
 
-    with hearing_pairs(model, [(name, name)], receive):
-        run_batches(model, inputs)
+    stream(model, inputs, [Each(Inputs([name]), receive)])
     return low, high
 
 

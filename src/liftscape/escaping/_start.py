@@ -11,6 +11,7 @@ from liftscape.embedding import DepthChart, Embedding, LiftedManifold
 from liftscape.embedding.parts import choose_activation, numerical_rank
 from liftscape.escaping._crossings import Crossing, available_pieces, choose_crossing
 from liftscape.escaping._insertion import width_needed
+from liftscape.forward import record
 from liftscape.outcomes import EmbeddingError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import Site
@@ -89,7 +90,7 @@ def layout_at(
         leaving = [j for j, piece in enumerate(layer.pieces) if piece == crossing.piece][:neurons]
         _check_width(site, rank, neurons, crossing, layer.pieces, leaving)
         return Layout(site, sigma, layer.pieces, tuple(leaving), crossing, rank)
-    sigma = choose_activation(risk.model, site, risk.batches) if activation is None else as_module(activation)
+    sigma = choose_activation(record(risk.model, risk.batches), site) if activation is None else as_module(activation)
     crossing = choose_crossing(sigma, dtype)
     needed = width_needed(site, rank, neurons, crossing.piece.alive)
     carrying = next(piece for piece in reversed(available_pieces(sigma, dtype)) if piece.alive)

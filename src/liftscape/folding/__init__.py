@@ -1,6 +1,7 @@
 """The way back from depth: layers that are linear on the data fold away."""
 
 from liftscape.folding._bounds import interval_bounds
+from liftscape.folding._exact import fold_measured
 from liftscape.folding._fold import fold
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._operations import operations
@@ -23,6 +24,7 @@ __all__ = [
     "TrimRow",
     "collapse_residuals",
     "fold",
+    "fold_measured",
     "fold_within",
     "interval_bounds",
     "linear_bounds",

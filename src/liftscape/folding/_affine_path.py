@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from liftscape.folding._narrow import narrowed
 from liftscape.folding._operations import operations
 from liftscape.folding._tree import merge
+from liftscape.forward import AFFINE, Affine, copy_with, groups_of, remade
 from liftscape.linearity import Occupancy, Run, absorbed, composition
-from liftscape.sites import AFFINE, Affine, Parallel, copy_with, groups_of, remade
+from liftscape.sites import Parallel
 
 __all__ = ["PathChoice", "with_affine_paths"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.activations import kind_of
+from liftscape.forward import AFFINE, Affine
 from liftscape.functional import require_module
 from liftscape.outcomes import ActivationError, LiftscapeError, SiteError
-from liftscape.sites import AFFINE, Affine
 
 __all__ = [
     "NORMS",

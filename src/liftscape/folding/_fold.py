@@ -8,31 +8,30 @@ from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import box_of, interval_bounds
+from liftscape.folding._exact import ON_DATA, chosen_runs, finished, fold_exactly, row_of, taken_back
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._prediction import predicted_change
 from liftscape.folding._report import Fold, FoldRow
-from liftscape.folding._tree import follow, merge, tidied, within_one_block
+from liftscape.forward import Head, copy_with, head_of, stream
 from liftscape.linearity import (
     Occupancy,
     Run,
-    absorbed,
-    composition,
+    RunFits,
     find_runs,
-    fit_runs,
     foldable,
     model_and_inputs,
     occupancy_between,
+    occupancy_of_runs,
     replace_run,
+    run_pieces,
     runs_occupancy,
 )
 from liftscape.outcomes import LiftscapeError, SiteError
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, change_of_outputs, copy_with
+from liftscape.sites import change_of_outputs
 
 __all__ = ["fold"]
 
-# A piece is an interval and the first map affine, so that what holds on the features holds on their hull.
-_ON_DATA = "on all the data, and so on the convex hull of the features that reach the layer"
 _IN_BOX = "for every input of the box"
 
 
@@ -112,50 +111,26 @@ def fold(
         source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
-    runs = find_runs(model, source)
-    wanted = {run.activation for run in runs} if at is None else {at} if isinstance(at, str) else set(at)
-    strangers = wanted - {run.activation for run in runs}
-    if strangers:
-        raise SiteError(
-            f"{sorted(strangers)} are not activations between two affine maps that the inputs reach; those are "
-            f"{[run.activation for run in runs]}."
-        )
-    chosen = [run for run in runs if run.activation in wanted]
+    head = head_of(source)
+    chosen = chosen_runs(find_runs(model, head), at)
     if how == "least-squares":
         risk = model_or_risk if isinstance(model_or_risk, EmpiricalRisk) else None
-        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, source), source, ridge, risk)
+        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, head), source, head, ridge, risk)
     else:
         held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
         linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
-        where = _ON_DATA if bounded is None else _IN_BOX
-        folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held, where)
-        folded, rows = _checked(model, folded, rows, source)
-    # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
-    folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
-    count = lambda network: sum(tensor.numel() for tensor in network.parameters())
-    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded), model)
+        where = ON_DATA if bounded is None else _IN_BOX
+        folded, rows = fold_exactly(*_with_modules(model, chosen, linear, head), held, where)
+        if any(row.folded for row in rows):
+            folded, rows = taken_back(model, folded, rows, change_of_outputs(model, folded, source))
+    return finished(model, folded, rows)
 
 
-def _checked(
-    model: nn.Module, folded: nn.Module, rows: tuple[FoldRow, ...], source: Any
-) -> tuple[nn.Module, tuple[FoldRow, ...]]:
-    """Take an exact fold back where outputs change: runs are read off one pass, and another batch may go elsewhere."""
-    if not any(row.folded for row in rows):
-        return folded, rows
-    changed = change_of_outputs(model, folded, source)
-    if changed is None:
-        return folded, rows
-    reason = f"{changed}, so what the network calls depends on them."
-    return copy_with(model, {}), tuple(replace(row, folded=False, reason=reason) if row.folded else row for row in rows)
-
-
-def _with_modules(
-    model: nn.Module, runs: list[Run], leaving: Sequence[Run], source: Any
-) -> tuple[nn.Module, list[Run]]:
+def _with_modules(model: nn.Module, runs: list[Run], leaving: Sequence[Run], head: Head) -> tuple[nn.Module, list[Run]]:
     """Return a network in which what is to leave is a module, the model itself where that is so, and the same runs."""
     if not any(run.is_call for run in leaving):
         return model, runs
-    network, found = foldable(model, source)
+    network, found = foldable(model, head)
     named = {run.activation: run for run in found}
     # What is refused in the network itself stays so, though its graph may lack what stood in the way.
     return network, [named[run.activation] if run.refusal is None else run for run in runs]
@@ -171,51 +146,25 @@ def _occupied_between(
     }
 
 
-def _exactly(
-    model: nn.Module, runs: Sequence[Run], occupancies: dict[str, Occupancy], where: str
-) -> tuple[nn.Module, tuple[FoldRow, ...]]:
-    """Fold the runs whose activations are linear."""
-    rows = [_row(run, None if run.refusal else occupancies.get(run.activation), where) for run in runs]
-    folded = copy_with(model, {})
-    # A map that was folded lives on under the name of the run's last map, or of the block that held the whole run.
-    home: dict[str, str] = {}
-    pending = [place for place, row in enumerate(rows) if row.folded]
-    while pending:
-        # A run within one block goes first, so that an inserted block closes before its surroundings reach into it.
-        place = min(pending, key=lambda place: not within_one_block(_live(home, rows[place])))
-        pending.remove(place)
-        names, own = _live(home, rows[place]), occupancies[rows[place].activation]
-        first, last = folded.get_submodule(names[0]), folded.get_submodule(names[2])
-        assert isinstance(first, AFFINE)
-        assert isinstance(last, AFFINE)
-        norm = runs[place].norm
-        first = first if norm is None else absorbed(first, folded.get_submodule(norm))
-        merged = composition(first, last, own.slope, own.intercept)
-        if isinstance(merged, str):
-            rows[place] = replace(rows[place], folded=False, reason=f"{merged}.")
-            continue
-        folded, now = merge(folded, names, norm, merged)
-        home |= {names[0]: now, names[2]: now}
-    return folded, tuple(rows)
-
-
 def _by_least_squares(
-    model: nn.Module, runs: Sequence[Run], source: Any, ridge: float, risk: EmpiricalRisk | None
+    model: nn.Module, runs: Sequence[Run], source: Any, head: Head, ridge: float, risk: EmpiricalRisk | None
 ) -> tuple[nn.Module, tuple[FoldRow, ...]]:
     """Fold all runs, each after those before it."""
     folded, rows = copy_with(model, {}), []
     for run in runs:
         # A fold before may have replaced the run's first map, but never moved its activation.
-        now = next((each for each in find_runs(folded, source) if each.activation == run.activation), run)
-        fit = fit_runs(folded, [now], source, ridge).get(run.activation) if now.refusal is None else None
-        if fit is None:
+        now = next((each for each in find_runs(folded, head) if each.activation == run.activation), run)
+        pieces, fits = run_pieces(folded, [now]), RunFits.of(folded, [now], ridge)
+        if pieces is None or not fits.maps:
             raise SiteError(
                 f"activation '{run.activation}' cannot leave by least squares: {now.refusal or 'no one map fits'}."
             )
-        own = _row(run, runs_occupancy(folded, [now], source)[run.activation])
+        moments, fitted = stream(folded, source, [pieces, fits])
+        fit = fitted[run.activation]
+        own = row_of(run, occupancy_of_runs(folded, [now], moments)[run.activation])
         row = replace(own, folded=True, reason=fit.explanation(), r2=fit.r2, adjusted_r2=fit.adjusted_r2)
         shorter = replace_run(folded, now, fit)
-        rows.append(row if risk is None else _with_changes(row, risk.with_model(folded), now, shorter))
+        rows.append(row if risk is None else _with_changes(row, risk.derived(folded), now, shorter))
         folded = shorter
     return folded, tuple(rows)
 
@@ -223,24 +172,6 @@ def _by_least_squares(
 def _with_changes(row: FoldRow, risk: EmpiricalRisk, run: Run, shorter: nn.Module) -> FoldRow:
     """Say what a fold by least squares does to the loss."""
     predicted = predicted_change(risk, run, shorter.get_submodule(run.last))
-    measured = float(risk.with_model(shorter).value()) - float(risk.value())
+    after, before = (float(value) for value in risk.values_of([shorter, risk.model]))
+    measured = after - before
     return replace(row, predicted=predicted, measured=measured)
-
-
-def _row(run: Run, occupancy: Occupancy | None, where: str = _ON_DATA) -> FoldRow:
-    """Decide on one run."""
-    if occupancy is None:
-        return FoldRow(run.activation, run.first, run.last, False, 0, 0, 0, f"{run.refusal}.")
-    neurons, linear = len(occupancy.piece), int((occupancy.piece >= 0).sum())
-    dead = int((occupancy.slope == 0).sum())
-    reason = (
-        f"every neuron stays on one affine piece {where}."
-        if occupancy.exactly_linear
-        else f"{neurons - linear} of {neurons} neurons are on no single affine piece."
-    )
-    return FoldRow(run.activation, run.first, run.last, occupancy.exactly_linear, neurons, linear, dead, reason)
-
-
-def _live(home: dict[str, str], row: FoldRow) -> tuple[str, str, str]:
-    """Return the present names of a run's maps, around its activation's."""
-    return follow(home, row.first), row.activation, follow(home, row.last)

@@ -20,8 +20,8 @@ from liftscape.folding._bounds import (
     through,
 )
 from liftscape.folding._relaxations import Lines, bounding_lines
+from liftscape.forward import AFFINE
 from liftscape.functional import require_module
-from liftscape.sites import AFFINE
 
 __all__ = ["linear_bounds"]
 

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from liftscape.forward import AFFINE, remade
 from liftscape.linearity import Run, absorbed
-from liftscape.sites import AFFINE, remade
 
 __all__ = ["narrowed"]
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 from torch import nn
 
+from liftscape.forward import AFFINE
 from liftscape.functional import copy_model
 from liftscape.linearity import chain_of
-from liftscape.sites import AFFINE
 
 __all__ = ["joined_neighbours"]
 

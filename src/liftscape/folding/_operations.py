@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liftscape.forward import first_batch
 from liftscape.functional import call_model, require_module, trainable_parameters, untouched
-from liftscape.sites import first_batch
 
 __all__ = ["operations"]
 

@@ -12,10 +12,11 @@ from liftscape.folding._graph_modules import graph_of
 from liftscape.folding._neighbours import joined_neighbours
 from liftscape.folding._operations import operations
 from liftscape.folding._sum_graph import collapse_sums, has_sums
+from liftscape.forward import AFFINE, copy_with, first_batch
 from liftscape.linearity import model_and_inputs
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import AFFINE, copy_with, first_batch, output_gap
+from liftscape.sites import output_gap
 
 __all__ = ["Collapse", "CollapseRow", "collapse_residuals"]
 

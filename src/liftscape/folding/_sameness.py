@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.forward import iterate_inputs
 from liftscape.functional import require_module
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.sites import iterate_inputs, outputs_of
+from liftscape.sites import outputs_of
 
 __all__ = ["Sameness", "search_difference"]
 

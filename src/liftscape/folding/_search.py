@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftscape.folding._fold import fold
+from liftscape.folding._exact import chosen_runs, finished, fold_exactly, taken_back
 from liftscape.folding._operations import operations
-from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
+from liftscape.forward import Head, copy_with, head_of
+from liftscape.linearity import INTERPOLATES, AffineFit, Run, find_runs, fit_runs, foldable, replace_run, runs_occupancy
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with, output_gap
+from liftscape.sites import changes_of_outputs, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
 
 Progress = Callable[[int, int], None]
-# Network, the layer that left, how, R², adjusted R².
-_Round = tuple[nn.Module, str, str, float, float]
+# Network, the layer that left, how, R², adjusted R², the loss where it is known.
+_Round = tuple[nn.Module, str, str, float, float, float | None]
 # An exact fold changes the loss by rounding, so many eps of it at most.
 _ROUNDING = 100
 # Outputs that differ by a smaller share are the same but for rounding.
@@ -137,17 +138,18 @@ def fold_within(
     bound = start + (budget + rounding) * abs(start) if by == "loss" else start - budget - rounding
     steps: list[FoldStep] = []
     best, chosen = risk.model, 0
-    network, runs = foldable(risk.model, risk.batches)
-    for model, name, how, r2, adjusted in _way(risk.with_model(network), wanted, ridge):
-        own = judge.with_model(model)
-        value = _value(own, by)
-        loss, size = float(risk.with_model(model).value()), sum(parameter.numel() for parameter in model.parameters())
+    head = head_of(risk.batches)
+    network, runs = foldable(risk.model, head)
+    for model, name, how, r2, adjusted, known in _way(risk.derived(network), runs, head, wanted, ridge):
+        loss = float(risk.derived(model).value()) if known is None else known
+        value = loss if judge is risk and by == "loss" else _value(judge.derived(model), by)
+        size = sum(parameter.numel() for parameter in model.parameters())
         within = value <= bound if by == "loss" else value >= bound
         if how == "exact" and not within:
             # Where the loss is small its rounding, that of the outputs beside the residual, is not.
             gap, scale = output_gap(network, model, judge.batches)
             within = gap <= _SAME * scale
-        steps.append(FoldStep(name, how, r2, adjusted, loss, value, size, operations(model, risk.batches), within))
+        steps.append(FoldStep(name, how, r2, adjusted, loss, value, size, operations(model, head), within))
         if within and steps[-1].operations < steps[chosen].operations:
             best, chosen = model, len(steps) - 1
         if progress is not None:
@@ -165,17 +167,35 @@ def fold_within(
     return FoldSearch(folded, removed, tuple(steps), by, budget, reason, risk.model)
 
 
-def _way(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> Iterator[_Round]:
+def _way(
+    risk: EmpiricalRisk, runs: Sequence[Run], head: Head, at: Sequence[str] | None, ridge: float
+) -> Iterator[_Round]:
     """Yield the network as given, then with one layer less each time, and how well the map in its place fits."""
     model = risk.model
-    yield model, "", "", nan, nan
-    exact = fold(risk, at=at).removed
-    for place, name in enumerate(exact):
-        model = fold(risk, at=exact[: place + 1]).model
-        yield model, name, "exact", 1.0, 1.0
-    while (found := _cheapest(risk.with_model(model), at, ridge)) is not None:
-        name, fit, model = found
-        yield model, name, "least-squares", fit.r2, fit.adjusted_r2
+    yield model, "", "", nan, nan, None
+    for name, model in _exact_folds(risk, chosen_runs(runs, at)):
+        yield model, name, "exact", 1.0, 1.0, None
+    while (found := _cheapest(risk.derived(model), head, at, ridge)) is not None:
+        name, fit, model, loss = found
+        yield model, name, "least-squares", fit.r2, fit.adjusted_r2, loss
+
+
+def _exact_folds(risk: EmpiricalRisk, runs: Sequence[Run]) -> list[tuple[str, nn.Module]]:
+    """Return the networks in which one more layer each folds exactly, by the layer that leaves last."""
+    model = risk.model
+    held = runs_occupancy(model, runs, risk.batches)
+    names = [row.activation for row in fold_exactly(model, runs, held)[1] if row.folded]
+    steps = [
+        fold_exactly(model, [run for run in runs if run.activation in names[: count + 1]], held)
+        for count in range(len(names))
+    ]
+    if not steps:
+        return []
+    changed = changes_of_outputs(model, [folded for folded, _ in steps], risk.batches)
+    if changed[-1] is not None:
+        return []
+    folds = [finished(model, *taken_back(model, *step, change)) for step, change in zip(steps, changed, strict=True)]
+    return list(zip(names, (each.model for each in folds), strict=True))
 
 
 def _value(risk: EmpiricalRisk, by: str) -> float:
@@ -195,24 +215,34 @@ def _value(risk: EmpiricalRisk, by: str) -> float:
     return right / count
 
 
-def _cheapest(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> tuple[str, AffineFit, nn.Module] | None:
+def _cheapest(
+    risk: EmpiricalRisk, head: Head, at: Sequence[str] | None, ridge: float
+) -> tuple[str, AffineFit, nn.Module, float] | None:
     """Return the fold with the smallest change of the loss for each operation saved, None where none saves any."""
+    model = risk.model
     runs = {
         run.activation: run
-        for run in find_runs(risk.model, risk.batches)
+        for run in find_runs(model, head)
         if run.refusal is None and (at is None or run.activation in at)
     }
-    before, base = operations(risk.model, risk.batches), float(risk.value())
-    best: tuple[float, str, AffineFit, nn.Module] | None = None
-    for name, fit in fit_runs(risk.model, list(runs.values()), risk.batches, ridge).items():
-        model = replace_run(risk.model, runs[name], fit)
-        saved = before - operations(model, risk.batches)
-        if saved <= 0:
-            continue
-        cost = (float(risk.with_model(model).value()) - base) / saved
-        if best is None or cost < best[0]:
-            best = (cost, name, fit, model)
-    return None if best is None else best[1:]
+    if not runs:
+        return None
+    fits = fit_runs(model, list(runs.values()), risk.batches, ridge)
+    before = operations(model, head)
+    networks = {name: replace_run(model, runs[name], fit, share=True) for name, fit in fits.items()}
+    saved = {name: before - operations(network, head) for name, network in networks.items()}
+    wanted = [name for name in networks if saved[name] > 0]
+    if not wanted:
+        return None
+    base, *losses = (float(value) for value in risk.values_of([model, *(networks[name] for name in wanted)]))
+    costs = [(loss - base) / saved[name] for name, loss in zip(wanted, losses, strict=True)]
+    # The first of the cheapest, and of costs that are no numbers the first of all.
+    place = 0
+    for other, cost in enumerate(costs):
+        if cost < costs[place]:
+            place = other
+    name = wanted[place]
+    return name, fits[name], replace_run(model, runs[name], fits[name]), losses[place]
 
 
 def _nearest(steps: Sequence[FoldStep], by: str) -> float:

@@ -11,8 +11,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.folding._graph_modules import call_activations_as_modules, graph_of
+from liftscape.forward import AFFINE, Affine
 from liftscape.linearity import chain_of, identity_like, sum_of
-from liftscape.sites import AFFINE, Affine
 
 __all__ = ["FoundSum", "collapse_sums", "has_sums"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import fx, nn
 
-from liftscape.sites import copy_with
+from liftscape.forward import copy_with
 
 __all__ = ["follow", "merge", "tidied", "within_one_block"]
 

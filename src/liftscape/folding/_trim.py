@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from liftscape.folding._affine_path import with_affine_paths
 from liftscape.folding._narrow import narrowed
 from liftscape.folding._operations import operations
+from liftscape.forward import Head, copy_with, head_of
 from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import change_of_outputs, copy_with
+from liftscape.sites import change_of_outputs
 
 __all__ = ["Trim", "TrimRow", "trim"]
 
@@ -93,11 +94,12 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
     model, source = model_and_inputs(model_or_risk, inputs)
     if source is None:
         raise LiftscapeError("trim needs the inputs on which neurons are dead; give inputs, or a risk.")
-    runs, occupancies = _free_runs(model, source)
+    head = head_of(source)
+    runs, occupancies = _free_runs(model, source, head)
     network = model
     leaves = lambda own: bool((own.slope == 0).any()) or (affine_path and bool((own.piece >= 0).any()))
     if any(run.is_call and leaves(occupancies[run.activation]) for run in runs):
-        network, found = foldable(model, source)
+        network, found = foldable(model, head)
         runs = [run for run in found if run.activation in occupancies]
     trimmed, rows = copy_with(network, {}), []
     for run in runs:
@@ -108,7 +110,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
         if not bool(kept.all()):
             trimmed = copy_with(trimmed, narrowed(trimmed, run, own.intercept, kept))
     if affine_path:
-        trimmed, choices = with_affine_paths(trimmed, *_free_runs(trimmed, source), source)
+        trimmed, choices = with_affine_paths(trimmed, *_free_runs(trimmed, source, head), source)
         rows = [
             replace(row, beside=choices[row.activation].left, reason=choices[row.activation].reason)
             if row.activation in choices
@@ -122,12 +124,12 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
             trimmed, rows = copy_with(model, {}), [replace(row, removed=0, beside=0, reason=reason) for row in rows]
     count = lambda network: sum(parameter.numel() for parameter in network.parameters())
     sizes = count(model), count(trimmed)
-    return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source), model)
+    return Trim(trimmed, tuple(rows), *sizes, operations(model, head), operations(trimmed, head), model)
 
 
-def _free_runs(model: nn.Module, source: Any) -> tuple[list[Run], dict[str, Occupancy]]:
+def _free_runs(model: nn.Module, source: Any, head: Head) -> tuple[list[Run], dict[str, Occupancy]]:
     """Return the runs without refusals, and which pieces hold their neurons."""
-    runs = [run for run in find_runs(model, source) if run.refusal is None]
+    runs = [run for run in find_runs(model, head) if run.refusal is None]
     return runs, runs_occupancy(model, runs, source)
 
 

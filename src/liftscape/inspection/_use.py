@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from liftscape.folding import fold
-from liftscape.linearity import fit_runs, foldable, layer_linearity, replace_run
+from liftscape.folding import fold_measured
+from liftscape.forward import head_of
+from liftscape.linearity import foldable, measure_runs, stand_ins, table_of
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 
@@ -73,11 +74,17 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
         [8]
     """
     try:
-        risk = risk.with_model(foldable(risk.model, risk.batches)[0])
-        rows = layer_linearity(risk).rows
+        network, runs = foldable(risk.model, head_of(risk.batches))
+        measured = measure_runs(network, runs, risk.batches)
+        networks = stand_ins(network, runs, measured.fits)
+        value, *values = risk.values_of([network, *networks.values()])
     except LiftscapeError:
         return ()
-    saved, exact = _parameters_saved(risk), set(fold(risk).removed)
+    changes = {name: float(other - value) for name, other in zip(networks, values, strict=True)}
+    rows = table_of(measured, changes).rows
+    count = lambda model: sum(parameter.numel() for parameter in model.parameters())
+    saved = {name: count(network) - count(other) for name, other in networks.items()}
+    exact = set(fold_measured(network, runs, measured.moments, risk.batches).removed)
     return tuple(
         LayerUse(
             row.name,
@@ -149,17 +156,6 @@ def _advice(rows: Sequence[LayerUse], value: float) -> str:
         f"One affine map can stand in for '{best.activation}': it explains {best.r2:.1%} of what the layer hands on, "
         f"changes R by {best.loss_change:+.2g} and saves {best.parameters_saved:,} parameters (fold with a budget)."
     )
-
-
-def _parameters_saved(risk: EmpiricalRisk) -> dict[str, int]:
-    """Return how many parameters leave with each layer that one map can stand in for."""
-    runs = {run.activation: run for run in foldable(risk.model, risk.batches)[1] if run.refusal is None}
-    first = [next(iter(risk.batches))]
-    count = lambda model: sum(parameter.numel() for parameter in model.parameters())
-    before = count(risk.model)
-    # The shapes of the maps are wanted, not their entries: one batch is enough.
-    fits = fit_runs(risk.model, list(runs.values()), first)
-    return {name: before - count(replace_run(risk.model, runs[name], fit)) for name, fit in fits.items()}
 
 
 def _listed(rows: Sequence[LayerUse]) -> str:

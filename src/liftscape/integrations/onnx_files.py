@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from liftscape._files import require_folder, write_atomically
+from liftscape.forward import first_batch, iterate_inputs
 from liftscape.functional import copy_model, require_module
 from liftscape.integrations._convert import call, convert
 from liftscape.integrations._packages import import_extra
 from liftscape.integrations._session import Session
 from liftscape.outcomes import LiftscapeError, LoadError, ModelError, Outcome
-from liftscape.sites import first_batch, iterate_inputs
 
 __all__ = ["OnnxExport", "check_onnx", "export_onnx", "to_onnx", "write_onnx"]
 

@@ -1,29 +1,44 @@
 """How linear each layer is on the data: piece occupancy and correlation."""
 
-from liftscape.linearity._called import foldable, runs_occupancy
+from liftscape.linearity._called import foldable, occupancy_of_runs, run_pieces, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._criteria import block_influence, state_entropy
-from liftscape.linearity._fit import INTERPOLATES, AffineFit, fit_runs, replace_run
+from liftscape.linearity._fit import INTERPOLATES, AffineFit, RunFits, fit_runs, replace_run
 from liftscape.linearity._maps import rows_read, rows_written
 from liftscape.linearity._occupancy import (
+    Moments,
     Occupancy,
+    PieceMoments,
     activation_modules,
     has_pieces,
     occupancy_between,
     piece_occupancy,
-    watching_pieces,
 )
-from liftscape.linearity._runs import Run, find_runs
+from liftscape.linearity._runs import Run, find_runs, runs_of
 from liftscape.linearity._sums import chain_of, identity_like, sum_of
-from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
+from liftscape.linearity._table import (
+    LinearityRow,
+    LinearityTable,
+    Measured,
+    layer_linearity,
+    measure_runs,
+    model_and_inputs,
+    rows_of,
+    stand_ins,
+    table_of,
+)
 
 __all__ = [
     "INTERPOLATES",
     "AffineFit",
     "LinearityRow",
     "LinearityTable",
+    "Measured",
+    "Moments",
     "Occupancy",
+    "PieceMoments",
     "Run",
+    "RunFits",
     "absorbed",
     "activation_modules",
     "block_influence",
@@ -37,16 +52,21 @@ __all__ = [
     "identity_like",
     "in_fewer_groups",
     "layer_linearity",
+    "measure_runs",
     "model_and_inputs",
     "occupancy_between",
+    "occupancy_of_runs",
     "padding_of",
     "piece_occupancy",
     "replace_run",
     "rows_of",
     "rows_read",
     "rows_written",
+    "run_pieces",
     "runs_occupancy",
+    "runs_of",
+    "stand_ins",
     "state_entropy",
     "sum_of",
-    "watching_pieces",
+    "table_of",
 ]

@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from liftscape.activations import as_module, kind_of, module_of
-from liftscape.linearity._occupancy import Occupancy, activation_modules, has_pieces, piece_occupancy
+from liftscape.forward import as_graph, head_of, stream
+from liftscape.linearity._occupancy import Moments, Occupancy, PieceMoments, activation_modules, has_pieces
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import ActivationError, ModelError, SiteError
-from liftscape.sites import as_graph, first_batch
 
-__all__ = ["foldable", "runs_occupancy"]
+__all__ = ["foldable", "occupancy_of_runs", "run_pieces", "runs_occupancy"]
 
 
 def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]:
@@ -25,7 +25,7 @@ def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]
 
     Args:
         model: any module; it is left as it was.
-        inputs: the first batch is used.
+        inputs: the first batch is used; or the head of the data.
 
     Returns:
         The network and its runs; those whose call cannot become a module carry a refusal.
@@ -43,15 +43,16 @@ def foldable(model: nn.Module, inputs: Any) -> tuple[nn.Module, tuple[Run, ...]]
         >>> runs[0].activation, network.relu, list(dict(network.named_parameters()))[:2]
         ('relu', ReLU(), ['first.weight', 'first.bias'])
     """
-    runs = find_runs(model, inputs)
+    head = head_of(inputs)
+    runs = find_runs(model, head)
     if not any(run.is_call and run.refusal is None for run in runs):
         return model, runs
     try:
-        graph = as_graph(model, first_batch(inputs), _activation)
+        graph = as_graph(model, head.first, _activation)
     except ModelError as error:
         reason = str(error).removesuffix(".")
         return model, tuple(replace(run, refusal=run.refusal or reason) if run.is_call else run for run in runs)
-    seen = {run.activation: run for run in find_runs(graph, inputs)}
+    seen = {run.activation: run for run in find_runs(graph, head)}
     return graph, tuple(_same_run(run, seen.get(run.activation)) for run in runs)
 
 
@@ -78,13 +79,46 @@ def runs_occupancy(model: nn.Module, runs: Sequence[Run], inputs: Any) -> dict[s
     Raises:
         SiteError: if one of them is never called.
     """
-    free = {run.activation: run.is_call for run in runs if run.refusal is None}
-    if not free:
+    observer = run_pieces(model, runs)
+    if observer is None:
         return {}
-    # Calls are heard only where all activations are.
-    names = None if any(free.values()) else list(free)
+    (moments,) = stream(model, inputs, [observer])
+    return occupancy_of_runs(model, runs, moments)
+
+
+def run_pieces(model: nn.Module, runs: Sequence[Run]) -> PieceMoments | None:
+    """Return the observer of the runs' activations, None where none of the runs is free.
+
+    Args:
+        model: any module.
+        runs: of that module; those with a refusal are left out.
+
+    Returns:
+        The observer.
+    """
+    free = [run for run in runs if run.refusal is None]
+    # Calls are observed only where all activations are.
+    names = None if any(run.is_call for run in free) else [run.activation for run in free]
+    return PieceMoments.of(model, names) if free else None
+
+
+def occupancy_of_runs(model: nn.Module, runs: Sequence[Run], moments: Moments) -> dict[str, Occupancy]:
+    """Return which affine piece holds each neuron of the runs' activations, in the rounding of the model's dtype.
+
+    Args:
+        model: any module.
+        runs: of that module; those with a refusal are left out.
+        moments: of all its activations, or of those of the runs.
+
+    Returns:
+        Entries by the activation's name.
+
+    Raises:
+        SiteError: if one of them is never called.
+    """
+    free = [run.activation for run in runs if run.refusal is None]
     dtype = next(model.parameters()).dtype
-    found = {own.name: own for own in piece_occupancy(model, inputs, names, dtype) if own.name in free}
+    found = {own.name: own for own in moments.occupancies(dtype) if own.name in free}
     missing = [name for name in free if name not in found]
     if missing:
         raise SiteError(

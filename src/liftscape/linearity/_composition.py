@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from liftscape.sites import Affine, groups_of, remade
+from liftscape.forward import Affine, groups_of, remade
 
 __all__ = ["absorbed", "composition", "has_no_padding", "in_fewer_groups", "padding_of"]
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.forward import Each, Neurons, Observation, Pairs, stream
 from liftscape.linearity._occupancy import activation_modules
-from liftscape.sites import hearing_pairs, run_batches, stream_neurons
 
 __all__ = ["block_influence", "state_entropy"]
 
@@ -42,12 +42,12 @@ def state_entropy(model: nn.Module, inputs: Any, names: Sequence[str] | None = N
     counts: dict[str, int] = dict.fromkeys(chosen, 0)
     on: dict[str, Tensor] = {}
 
-    def receive(name: str, _activation: Any, _args: Any, _kwargs: Any, t: Float[Tensor, "rows neurons"]) -> None:
-        active = (t > 0).sum(dim=0).double()
-        on[name] = on[name] + active if name in on else active
-        counts[name] += len(t)
+    def receive(seen: Observation) -> None:
+        active = (seen.tensor > 0).sum(dim=0).double()
+        on[seen.name] = on[seen.name] + active if seen.name in on else active
+        counts[seen.name] += len(seen.tensor)
 
-    stream_neurons(model, chosen, inputs, receive)
+    stream(model, inputs, [Each(Neurons(chosen), receive)])
     return {name: float(_entropy(on[name] / counts[name]).mean()) for name in chosen}
 
 
@@ -75,14 +75,15 @@ def block_influence(model: nn.Module, blocks: Sequence[tuple[str, str]], inputs:
     sums: dict[tuple[str, str], float] = dict.fromkeys(blocks, 0.0)
     counts: dict[tuple[str, str], int] = dict.fromkeys(blocks, 0)
 
-    def receive(pair: tuple[str, str], x: Tensor, y: Tensor) -> None:
+    def receive(seen: Observation) -> None:
+        assert seen.output is not None
+        pair, x, y = seen.pair, seen.tensor, seen.output
         same = x.shape == y.shape
         cosines = nn.functional.cosine_similarity(x.double().flatten(1), y.double().flatten(1)) if same else None
         sums[pair] += float("nan") if cosines is None else float(cosines.sum())
         counts[pair] += len(x)
 
-    with hearing_pairs(model, list(blocks), receive):
-        run_batches(model, inputs)
+    stream(model, inputs, [Each(Pairs(list(blocks)), receive)])
     return {pair: 1 - sums[pair] / counts[pair] for pair in blocks}
 
 

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from liftscape.sites import Affine
+from liftscape.forward import Affine
 
 __all__ = ["made_from", "rows_read", "rows_written", "stand_in"]
 

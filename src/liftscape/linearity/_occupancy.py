@@ -1,19 +1,26 @@
 """Piece occupancy: which affine piece holds all samples of each neuron, in one streaming pass."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from liftscape.activations import PieceTable, kind_of, occupied_piece, piece_table
+from liftscape.forward import Neurons, Observation, stream
 from liftscape.outcomes import ActivationError
-from liftscape.sites import hearing_neurons, run_batches
 
-__all__ = ["Occupancy", "activation_modules", "has_pieces", "occupancy_between", "piece_occupancy", "watching_pieces"]
+__all__ = [
+    "Moments",
+    "Occupancy",
+    "PieceMoments",
+    "activation_modules",
+    "has_pieces",
+    "occupancy_between",
+    "piece_occupancy",
+]
 
 # Functions that are more often arithmetic than activations.
 _ARITHMETIC = {"abs", "absolute", "clamp", "clip", "clamp_min", "clamp_max", "sin", "cos", "identity"}
@@ -97,43 +104,94 @@ def piece_occupancy(
         >>> piece_occupancy(net, torch.zeros(4, 2))[0].exactly_linear
         True
     """
-    with watching_pieces(model, names, dtype) as result:
-        run_batches(model, inputs)
-    return result()
+    (moments,) = stream(model, inputs, [PieceMoments.of(model, names)])
+    return moments.occupancies(dtype)
 
 
-@contextmanager
-def watching_pieces(
-    model: nn.Module, names: Sequence[str] | None = None, dtype: torch.dtype = torch.float64
-) -> Generator[Callable[[], tuple[Occupancy, ...]]]:
-    """Watch which pieces are occupied by all that passes through the model while the context lasts.
+@final
+@dataclass(frozen=True)
+class Moments:
+    """Sums and ends of pre- and post-activations, from which occupancy is read for any dtype.
 
-    Args:
-        model: any module.
-        names: as for :func:`piece_occupancy`.
-        dtype: as there.
-
-    Yields:
-        What returns the entries.
+    Attributes:
+        rows: by the activation's name, in the order of the model.
+        calls: the activation with its further arguments, by the same name.
     """
-    modules = list(activation_modules(model)) if names is None else list(names)
-    moments: dict[str, Tensor] = {}
-    calls: dict[str, Callable[..., PieceTable]] = {}
 
-    def receive(name: str, activation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], t: Tensor) -> None:
-        apply = activation.forward if isinstance(activation, nn.Module) else activation
-        rows = _moments(t.double(), apply(t.clone(), *args, **kwargs).double())
+    rows: Mapping[str, Float[Tensor, "8 width"]]
+    calls: Mapping[str, tuple[Any, tuple[Any, ...], Mapping[str, Any]]]
+
+    def occupancies(self, dtype: torch.dtype = torch.float64) -> tuple[Occupancy, ...]:
+        """Return which affine piece holds each neuron.
+
+        Args:
+            dtype: the dtype in whose rounding affine tails must be affine.
+
+        Returns:
+            One entry a layer.
+        """
+        return tuple(_occupancy(name, self._table(name, dtype), rows) for name, rows in self.rows.items())
+
+    def _table(self, name: str, dtype: torch.dtype) -> PieceTable:
+        """Return the pieces of an activation."""
+        activation, args, kwargs = self.calls[name]
+        return piece_table(activation, self.rows[name].shape[1], *args, include_tails=True, dtype=dtype, **kwargs)
+
+
+_State = tuple[dict[str, Tensor], dict[str, tuple[Any, tuple[Any, ...], Mapping[str, Any]]]]
+
+
+@final
+@dataclass(frozen=True)
+class PieceMoments:
+    """The observer that accumulates what tells which pieces are occupied.
+
+    Attributes:
+        modules: names of activation modules.
+        functions: whether activations that are called as functions are observed as well.
+    """
+
+    modules: tuple[str, ...]
+    functions: bool
+
+    @staticmethod
+    def of(model: nn.Module, names: Sequence[str] | None = None) -> "PieceMoments":
+        """Return the observer of named activation modules.
+
+        Args:
+            model: any module.
+            names: as for :func:`piece_occupancy`.
+
+        Returns:
+            The observer.
+        """
+        return PieceMoments(tuple(activation_modules(model) if names is None else names), names is None)
+
+    @property
+    def place(self) -> Neurons:
+        """What reaches the activations."""
+        return Neurons(self.modules, has_pieces if self.functions else None)
+
+    def init(self) -> _State:
+        """Return no moments."""
+        return {}, {}
+
+    def update(self, state: _State, seen: Observation) -> _State:
+        """Add the rows of one call."""
+        moments, calls = state
+        name, t = seen.name, seen.tensor
+        apply = seen.function.forward if isinstance(seen.function, nn.Module) else seen.function
+        rows = _moments(t.double(), apply(t.clone(), *seen.arguments, **seen.keywords).double())
         moments[name] = _merged(moments[name], rows) if name in moments else rows
-        calls[name] = lambda width: piece_table(activation, width, *args, include_tails=True, dtype=dtype, **kwargs)
+        calls[name] = seen.function, seen.arguments, seen.keywords
+        return state
 
-    def result() -> tuple[Occupancy, ...]:
-        # Later calls of one module stand behind its first.
-        place = {name: at for at, name in enumerate(modules)}
-        order = sorted(moments, key=lambda name: place.get(name.partition(" ")[0], len(place)))
-        return tuple(_occupancy(name, calls[name](moments[name].shape[1]), moments[name]) for name in order)
-
-    with hearing_neurons(model, modules, receive, has_pieces if names is None else None):
-        yield result
+    def result(self, state: _State) -> Moments:
+        """Return the moments; later calls of one module stand behind its first."""
+        moments, calls = state
+        rank = {name: at for at, name in enumerate(self.modules)}
+        order = sorted(moments, key=lambda name: rank.get(name.partition(" ")[0], len(rank)))
+        return Moments({name: moments[name] for name in order}, calls)
 
 
 def has_pieces(function: Any) -> bool:

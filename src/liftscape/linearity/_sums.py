@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from liftscape.forward import AFFINE, Affine, remade
 from liftscape.linearity._composition import absorbed, composition, in_fewer_groups, padding_of
-from liftscape.sites import AFFINE, Affine, remade
 
 __all__ = ["chain_of", "identity_like", "sum_of"]
 

@@ -1,21 +1,31 @@
 """How linear each layer is on the data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from torch import nn
 
+from liftscape.forward import stream
 from liftscape.functional import require_module
 from liftscape.linearity._called import foldable
-from liftscape.linearity._fit import AffineFit, fitting, replace_run
-from liftscape.linearity._occupancy import Occupancy, watching_pieces
+from liftscape.linearity._fit import AffineFit, RunFits, replace_run
+from liftscape.linearity._occupancy import Moments, Occupancy, PieceMoments
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import run_batches
 
-__all__ = ["LinearityRow", "LinearityTable", "layer_linearity", "model_and_inputs", "rows_of"]
+__all__ = [
+    "LinearityRow",
+    "LinearityTable",
+    "Measured",
+    "layer_linearity",
+    "measure_runs",
+    "model_and_inputs",
+    "rows_of",
+    "stand_ins",
+    "table_of",
+]
 
 
 @dataclass(frozen=True)
@@ -94,16 +104,70 @@ def layer_linearity(
         model, found = foldable(model, source)
     elif affine_maps:
         found = find_runs(model, source)
-    runs = {run.activation: run for run in found if run.refusal is None}
-    # Pieces and maps in one pass: the data may be slow to read.
-    with watching_pieces(model) as occupied, fitting(model, list(runs.values())) as fitted:
-        run_batches(model, source)
-    fits = fitted()
-    changes = {name: float("nan") for name in fits}
+    measured = measure_runs(model, found, source)
+    changes: dict[str, float] = {}
     if isinstance(model_or_risk, EmpiricalRisk):
-        risk = model_or_risk.with_model(model)
-        changes = {name: _loss_change(risk, runs[name], fit) for name, fit in fits.items()}
-    return LinearityTable(tuple(_row(own, fits, changes) for own in occupied()))
+        networks = stand_ins(model, found, measured.fits)
+        values = model_or_risk.values_of([model, *networks.values()])
+        changes = {name: float(value - values[0]) for name, value in zip(networks, values[1:], strict=True)}
+    return table_of(measured, changes)
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """What one pass over the data tells of a network's layers.
+
+    Attributes:
+        moments: of all activations.
+        fits: of the affine map that could stand in for each run, by the activation's name.
+    """
+
+    moments: Moments
+    fits: Mapping[str, AffineFit]
+
+
+def measure_runs(model: nn.Module, runs: Sequence[Run], inputs: Any) -> Measured:
+    """Measure pieces and affine maps in one pass, since the data may be slow to read.
+
+    Args:
+        model: any module; it is left as it was.
+        runs: of that module; those with a refusal are left out.
+        inputs: a tensor, (inputs, targets), or a re-iterable of batches, read once.
+
+    Returns:
+        The measurements.
+    """
+    free = [run for run in runs if run.refusal is None]
+    return Measured(*stream(model, inputs, [PieceMoments.of(model), RunFits.of(model, free)]))
+
+
+def stand_ins(model: nn.Module, runs: Sequence[Run], fits: Mapping[str, AffineFit]) -> dict[str, nn.Module]:
+    """Return for each run that was fitted the network in which the map takes its place, other weights shared.
+
+    Args:
+        model: any module, whose activations in these runs are modules.
+        runs: of that module.
+        fits: by the activation's name.
+
+    Returns:
+        Networks by the same name.
+    """
+    named = {run.activation: run for run in runs}
+    return {name: replace_run(model, named[name], fit, share=True) for name, fit in fits.items()}
+
+
+def table_of(measured: Measured, changes: Mapping[str, float]) -> LinearityTable:
+    """Return the table of what was measured.
+
+    Args:
+        measured: in one pass.
+        changes: of the loss, by the activation's name, where they are known.
+
+    Returns:
+        The table.
+    """
+    return LinearityTable(tuple(_row(own, measured.fits, changes) for own in measured.moments.occupancies()))
 
 
 def rows_of(occupancies: Iterable[Occupancy]) -> tuple[LinearityRow, ...]:
@@ -116,11 +180,6 @@ def rows_of(occupancies: Iterable[Occupancy]) -> tuple[LinearityRow, ...]:
         One row for each.
     """
     return tuple(_row(own, {}, {}) for own in occupancies)
-
-
-def _loss_change(risk: EmpiricalRisk, run: Run, fit: AffineFit) -> float:
-    """Return by how much R changes when an affine map stands in for a layer."""
-    return float(risk.with_model(replace_run(risk.model, run, fit)).value() - risk.value())
 
 
 def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
@@ -138,7 +197,7 @@ def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) ->
     return require_module(model_or_risk), inputs
 
 
-def _row(occupancy: Occupancy, fits: dict[str, AffineFit], changes: dict[str, float]) -> LinearityRow:
+def _row(occupancy: Occupancy, fits: Mapping[str, AffineFit], changes: Mapping[str, float]) -> LinearityRow:
     """Summarise one layer."""
     known = occupancy.correlation[~occupancy.correlation.isnan()]
     margins = occupancy.margin[~occupancy.margin.isnan()]

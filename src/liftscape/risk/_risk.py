@@ -90,7 +90,12 @@ class EmpiricalRisk:
     def _begin(self, model: nn.Module, loss: Loss, batches: Batches) -> None:
         """Hold model, loss and data, checked on the first batch."""
         with untouched(require_module(model)):
-            check_loss(loss, check_model(model, batches), next(iter(batches))[1])
+            inputs, targets = next(iter(batches))
+            check_loss(loss, check_model(model, inputs, batches.count), targets)
+        self._hold(model, loss, batches)
+
+    def _hold(self, model: nn.Module, loss: Loss, batches: Batches) -> None:
+        """Hold model, loss and data."""
         self.model = model
         self.loss = loss
         self.batches = batches
@@ -158,6 +163,27 @@ class EmpiricalRisk:
         """
         with torch.no_grad():
             return torch.stack([term.detach() for term in self.terms(self._check(params))]).sum()
+
+    def values_of(self, models: Sequence[nn.Module]) -> list[Float[Tensor, ""]]:
+        """Return R of several networks at their parameters, in one reading of the data.
+
+        They are trusted to be deterministic functions, as networks are that were made of this risk's own.
+
+        Args:
+            models: the networks.
+
+        Returns:
+            A scalar each, in the parameters' dtype.
+        """
+        risks = [self.derived(model) for model in models]
+        params = [risk.parameters for risk in risks]
+        terms: list[list[Tensor]] = [[] for _ in risks]
+        with torch.no_grad():
+            for batch in self.batches:
+                weight = batch_size(batch[0]) / self.batches.samples
+                for risk, theta, found in zip(risks, params, terms, strict=True):
+                    found.append((risk.batch_value(theta, batch) * weight).detach())
+        return [torch.stack(found).sum() for found in terms]
 
     def gradient(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
         """Return ∇R_S(θ) as one vector, zero for parameters that take no part.
@@ -258,6 +284,19 @@ class EmpiricalRisk:
         risk = EmpiricalRisk.__new__(EmpiricalRisk)
         # That the mean over batches is the loss on all samples is a matter of loss and data.
         risk._begin(model, self.loss, self.batches)
+        return risk
+
+    def derived(self, model: nn.Module) -> "EmpiricalRisk":
+        """Return the risk of a network that was made of this one's, which is trusted and not checked again.
+
+        Args:
+            model: a network of the same modules, fewer or more of them, such as a lift or a fold.
+
+        Returns:
+            The risk, on the same data with the same loss.
+        """
+        risk = EmpiricalRisk.__new__(EmpiricalRisk)
+        risk._hold(model, self.loss, self.batches)
         return risk
 
     def at(self, params: Mapping[str, Tensor]) -> "EmpiricalRisk":

@@ -24,20 +24,20 @@ from liftscape.functional import (
     untouched,
 )
 from liftscape.outcomes import DataError, ModelError
-from liftscape.samples._batches import Batches
 
 __all__ = ["check_batch_statistics", "check_deterministic", "check_model", "check_real", "check_repeatable"]
 
 
-def check_model(model: nn.Module, batches: Batches) -> Any:
-    """Raise unless the model is a deterministic function of floating-point parameters on these batches.
+def check_model(model: nn.Module, inputs: Any, batches: int) -> Any:
+    """Raise unless the model is a deterministic function of floating-point parameters on a batch.
 
     Args:
         model: the module.
-        batches: the data; its first batch is evaluated twice.
+        inputs: of one batch, on which it is evaluated twice.
+        batches: how many there are.
 
     Returns:
-        The output on the first batch.
+        The output on the batch.
 
     Raises:
         ModelError: if a parameter is not floating point, none is trainable, BatchNorm trains over several batches, the
@@ -49,9 +49,8 @@ def check_model(model: nn.Module, batches: Batches) -> Any:
     if not params:
         raise ModelError(f"{type(model).__name__} has no trainable parameter; set requires_grad on those to study.")
     check_real(model)
-    check_batch_statistics(model, batches.count)
+    check_batch_statistics(model, batches)
     _check_spectral_norm(model)
-    inputs, _ = next(iter(batches))
     _check_match(next(iter(params.items())), inputs)
     with inputs_named(model, inputs):
         return check_deterministic(model, inputs)

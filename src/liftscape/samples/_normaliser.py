@@ -6,8 +6,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from liftscape._intercept import Intercept
 from liftscape.samples._loss import Loss
 
 __all__ = ["NormalisedLoss", "normaliser_of"]
@@ -46,7 +46,7 @@ class NormalisedLoss:
 
     def __call__(self, output: Any, target: Tensor) -> Tensor:
         """Return the loss of a batch."""
-        with _Seen(lambda summed, _: summed / (len(target) * self.per_sample)):
+        with _mean_replaced(lambda summed, _: summed / (len(target) * self.per_sample)):
             return self.loss(output, target)
 
 
@@ -67,28 +67,24 @@ def normaliser_of(loss: Loss, output: Any, target: Tensor) -> tuple[Tensor, floa
         seen.append(float(normaliser))
         return summed / normaliser
 
-    with _Seen(divided):
+    with _mean_replaced(divided):
         value = loss(output, target)
     return value, seen[0] if len(seen) == 1 else float("nan")
 
 
-@final
-class _Seen(TorchFunctionMode):
-    """Puts a function of the summed loss and of its normaliser in the place of mean cross entropies."""
+def _mean_replaced(divided: Callable[[Tensor, Tensor], Tensor]) -> Intercept:
+    """Put a function of the summed loss and of its normaliser in the place of mean cross entropies."""
 
-    def __init__(self, divided: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self._divided = divided
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = dict(kwargs or {})
+    def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func not in _LOSSES:
-            return func(*args, **given)
-        given |= zip(_NAMES, args, strict=False)
+            return func(*args, **kwargs)
+        given = kwargs | dict(zip(_NAMES, args, strict=False))
         legacy = given.get("size_average") is not None or given.get("reduce") is not None
         if legacy or given.get("reduction", "mean") != "mean":
             return func(**given)
-        return self._divided(func(**{**given, "reduction": "sum"}), _weight_of(given))
+        return divided(func(**{**given, "reduction": "sum"}), _weight_of(given))
+
+    return Intercept(call)
 
 
 def _weight_of(given: dict[str, Any]) -> Tensor:

@@ -1,7 +1,7 @@
 """How far the outputs of two networks are from each other on data."""
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liftscape.forward import iterate_inputs
 from liftscape.functional import (
     call_model,
     inputs_named,
@@ -18,9 +19,8 @@ from liftscape.functional import (
     untouched,
 )
 from liftscape.outcomes import LiftscapeError
-from liftscape.sites._features import iterate_inputs
 
-__all__ = ["change_of_outputs", "drawing_alike", "output_gap", "outputs_of"]
+__all__ = ["change_of_outputs", "changes_of_outputs", "drawing_alike", "output_gap", "outputs_of"]
 
 
 def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float, float]:
@@ -43,22 +43,41 @@ def output_gap(first: nn.Module, second: nn.Module, inputs: Any) -> tuple[float,
         >>> output_gap(nn.Identity(), nn.ReLU(), torch.tensor([[-1.0], [3.0]]))
         (1.0, 3.0)
     """
-    for network in (first, second):
+    gaps, largest = output_gaps(first, [second], inputs)
+    return gaps[0], largest
+
+
+def output_gaps(first: nn.Module, others: Sequence[nn.Module], inputs: Any) -> tuple[list[float], float]:
+    """Return max |f₁ − f| for several networks f, and max |f₁|, in one reading of the data.
+
+    Args:
+        first: a network.
+        others: networks that are compared with it.
+        inputs: as for :func:`output_gap`.
+
+    Returns:
+        The gaps, and the largest output of the first network.
+
+    Raises:
+        LiftscapeError: as :func:`output_gap` does.
+    """
+    for network in (first, *others):
         require_module(network)
-    pairs: list[list[float]] = []
+    found: list[list[float]] = []
     for batch in iterate_inputs(inputs):
-        ours, theirs = (_drawn_alike(network, batch) for network in (first, second))
-        if ours.shape != theirs.shape:
-            raise LiftscapeError(
-                f"outputs of shapes {tuple(ours.shape)} and {tuple(theirs.shape)} cannot be compared; give networks of "
-                "one output."
-            )
-        pairs.append([float((ours - theirs).abs().max()), float(ours.abs().max())])
-    if not pairs:
+        ours, *each = (_drawn_alike(network, batch) for network in (first, *others))
+        for theirs in each:
+            if ours.shape != theirs.shape:
+                raise LiftscapeError(
+                    f"outputs of shapes {tuple(ours.shape)} and {tuple(theirs.shape)} cannot be compared; give "
+                    "networks of one output."
+                )
+        found.append([*(float((ours - theirs).abs().max()) for theirs in each), float(ours.abs().max())])
+    if not found:
         raise LiftscapeError("a comparison of outputs needs inputs, but the given data hold no batch; give some.")
     # Python's max would pass over what is not a number.
-    gap, largest = torch.tensor(pairs, dtype=torch.float64).amax(dim=0).tolist()
-    return gap, largest
+    *gaps, largest = torch.tensor(found, dtype=torch.float64).amax(dim=0).tolist()
+    return gaps, largest
 
 
 def change_of_outputs(first: nn.Module, second: nn.Module, inputs: Any) -> str | None:
@@ -72,11 +91,27 @@ def change_of_outputs(first: nn.Module, second: nn.Module, inputs: Any) -> str |
     Returns:
         Half a sentence, None where the gap is at most √eps of the largest output.
     """
-    gap, scale = output_gap(first, second, inputs)
+    return changes_of_outputs(first, [second], inputs)[0]
+
+
+def changes_of_outputs(first: nn.Module, others: Sequence[nn.Module], inputs: Any) -> list[str | None]:
+    """Say by how much networks differ from the first on data, in one reading.
+
+    Args:
+        first: a network.
+        others: networks that are compared with it.
+        inputs: as for :func:`change_of_outputs`.
+
+    Returns:
+        What that says of each of them.
+    """
+    gaps, scale = output_gaps(first, others, inputs)
     # Rounding is far below it, and what another path through the network changes far above.
-    if gap <= torch.finfo(next(first.parameters()).dtype).eps ** 0.5 * scale:
-        return None
-    return f"outputs on the data, as large as {scale:.1e}, would change by {gap:.1e}"
+    allowed = torch.finfo(next(first.parameters()).dtype).eps ** 0.5 * scale
+    return [
+        None if gap <= allowed else f"outputs on the data, as large as {scale:.1e}, would change by {gap:.1e}"
+        for gap in gaps
+    ]
 
 
 def _drawn_alike(network: nn.Module, batch: Any) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from liftscape.forward import copy_with
 from liftscape.outcomes import EmbeddingError, LoadError
-from liftscape.sites import copy_with
 from liftscape.storage._graph_calls import build_block, called_modules, describe_block
 from liftscape.storage._modules import arguments_of, build, describe
 

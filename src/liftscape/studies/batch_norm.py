@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.embedding import lift
-from liftscape.sites import copy_with, stream_neurons
+from liftscape.forward import Each, Neurons, Observation, copy_with, stream
 from liftscape.studies.batch_norm_charts import STARTS, VARIANTS
 from liftscape.studies.batch_norm_findings import summarise
 from liftscape.studies.batch_norm_settings import Settings
@@ -119,10 +119,11 @@ def _normalised(model: nn.Module, x: Tensor) -> nn.Module:
     names = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
     moments: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def receive(name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
-        moments[name] = t.mean(dim=0), t.var(dim=0, correction=0)
+    def receive(seen: Observation) -> None:
+        t = seen.tensor
+        moments[seen.name] = t.mean(dim=0), t.var(dim=0, correction=0)
 
-    stream_neurons(model, names, x, receive)
+    stream(model, x, [Each(Neurons(names), receive)])
     modules: dict[str, nn.Module] = {}
     for name, (mean, variance) in moments.items():
         norm = nn.BatchNorm1d(len(mean), track_running_stats=False).to(x.device)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from liftscape import data
 from liftscape.embedding import lift
-from liftscape.sites import stream_neurons
+from liftscape.forward import Each, Neurons, Observation, stream
 from liftscape.studies.data_size_findings import MODES, summarise
 from liftscape.studies.data_size_settings import Settings
 from liftscape.studies.pictures import pictures, plain_mlp
@@ -117,8 +117,9 @@ def _margin(model: nn.Module, names: list[str], x: Tensor) -> float:
     """Return the least pre-activation of the inserted neurons in units of their spread; negative off the manifold."""
     least: list[float] = []
 
-    def receive(_name: str, _activation: Any, _args: Any, _kwargs: Any, t: Tensor) -> None:
+    def receive(seen: Observation) -> None:
+        t = seen.tensor
         least.append(float((t.amin(dim=0) / t.std(dim=0).clamp_min(1e-12)).min()))
 
-    stream_neurons(model, names, x, receive)
+    stream(model, x, [Each(Neurons(names), receive)])
     return min(least)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from liftscape.folding import fold_within
+from liftscape.forward import copy_with
 from liftscape.linearity import Run, block_influence, find_runs, state_entropy
 from liftscape.risk import EmpiricalRisk
-from liftscape.sites import copy_with
 from liftscape.training import minibatches
 
 __all__ = ["CRITERIA", "candidates", "deep_network", "orders", "prelu_slopes"]

@@ -12,8 +12,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from liftscape.curvature import Basis, Hessian, eigenpairs
 from liftscape.derivatives import slice_batch
+from liftscape.forward import observing
 from liftscape.functional import untouched
-from liftscape.linearity import LinearityRow, rows_of, watching_pieces
+from liftscape.linearity import LinearityRow, PieceMoments, rows_of
 from liftscape.operators import all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
 from liftscape.risk import EmpiricalRisk
@@ -134,9 +135,9 @@ class Monitor:
         self._follow()
         H = self.risk.hessian()
         # The forward pass of the gradient is one over the probe as well.
-        with watching_pieces(self.risk.model, self._modules) as occupied:
+        with observing(self.risk.model, [PieceMoments.of(self.risk.model, self._modules)]) as results:
             value, gradient = H.value_and_gradient()
-        layers = rows_of(occupied())
+        layers = rows_of(results()[0].occupancies())
         # Listening for functions costs a tenth of a small record, and is of no use where the first one heard none.
         if self._modules is None and {row.name for row in layers} <= dict(self.risk.model.named_modules()).keys():
             self._modules = [row.name for row in layers]

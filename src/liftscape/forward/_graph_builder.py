@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
+from liftscape.forward._labels import CallLabels
 from liftscape.outcomes import ModelError
-from liftscape.sites._labels import CallLabels
 
 __all__ = ["GraphBuilder", "MakeModule"]
 

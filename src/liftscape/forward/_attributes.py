@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from liftscape.forward._replace import copy_with
 from liftscape.functional import MODEL_ERRORS, call_model, copy_model, few_samples, trainable_parameters, untouched
-from liftscape.sites._features import first_batch
-from liftscape.sites._replace import copy_with
 
 __all__ = ["attributes_read"]
 
 
-def attributes_read(model: nn.Module, names: Sequence[str], inputs: Any) -> dict[str, str]:
+def attributes_read(model: nn.Module, names: Sequence[str], batch: Any) -> dict[str, str]:
     """Find the modules of which a forward pass reads an attribute, as ``self.fc.weight.dtype``.
 
     In a Sequential of its own a module computes what it did, but has no other attribute.
@@ -22,7 +21,7 @@ def attributes_read(model: nn.Module, names: Sequence[str], inputs: Any) -> dict
     Args:
         model: any module; it is left as it was.
         names: of modules in it.
-        inputs: a tensor, (inputs, targets), or a re-iterable of batches; a few samples of the first are used.
+        batch: inputs of one batch; a few samples are used where the model takes few.
 
     Returns:
         The attribute that is missed first, by the module's name.
@@ -37,7 +36,6 @@ def attributes_read(model: nn.Module, names: Sequence[str], inputs: Any) -> dict
         >>> attributes_read(Cast(), ["map"], torch.ones(3, 2))
         {'map': 'weight'}
     """
-    batch = first_batch(inputs)
     if not names or _missed(model, names, batch) is None:
         return {}
     missed = {name: _missed(model, [name], batch) for name in names}

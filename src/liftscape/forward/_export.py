@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from liftscape.forward._graph_builder import GraphBuilder, MakeModule
 from liftscape.functional import (
     arguments_of,
     call_model,
@@ -23,7 +24,6 @@ from liftscape.functional import (
     untouched,
 )
 from liftscape.outcomes import ModelError
-from liftscape.sites._graph_builder import GraphBuilder, MakeModule
 
 __all__ = ["as_graph"]
 
