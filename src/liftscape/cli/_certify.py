@@ -8,7 +8,6 @@ from safetensors.torch import save
 
 from liftscape._files import write_atomically
 from liftscape.cli._inspect import inspection_tables, run_inspection, write_page
-from liftscape.cli._load import load, risk_of
 from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
 from liftscape.cli._print import (
     as_json,
@@ -20,6 +19,7 @@ from liftscape.cli._print import (
     user_output_aside,
     write_json,
 )
+from liftscape.cli._user_model import load, risk_of
 from liftscape.critical import CriticalSearch, find_critical_point
 from liftscape.critical import certify as certify_risk
 from liftscape.outcomes import LoadError, to_plain

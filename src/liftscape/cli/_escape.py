@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import torch
 from cyclopts import Parameter
 
-from liftscape.cli._load import load, risk_of
 from liftscape.cli._network import check_places, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
 from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import load, risk_of
 from liftscape.escaping import Escape
 from liftscape.escaping import escape as find_way_down
 

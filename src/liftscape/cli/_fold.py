@@ -8,10 +8,10 @@ from cyclopts import Parameter
 from torch import nn
 
 from liftscape.cli._data import load_data
-from liftscape.cli._load import Loaded, load, risk_of
 from liftscape.cli._network import check_places, relative_gap, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
 from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import Loaded, load, risk_of
 from liftscape.folding import Fold, FoldSearch, fold_within
 from liftscape.folding import fold as remove_layers
 from liftscape.integrations import OnnxExport

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import torch
 from cyclopts import Parameter
 
-from liftscape.cli._load import load, risk_of
 from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
 from liftscape.cli._print import facts, interrupted_as, progress, show, table, tell, user_output_aside, write_json
+from liftscape.cli._user_model import load, risk_of
 from liftscape.curvature import Forecast
 from liftscape.inspection import Inspection
 from liftscape.inspection import inspect as inspect_risk

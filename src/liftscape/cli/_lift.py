@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import torch
 from cyclopts import Parameter
 
-from liftscape.cli._load import load
 from liftscape.cli._network import check_places, relative_gap, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weights
 from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import load
 from liftscape.embedding import Embedding
 from liftscape.embedding import lift as insert_layers
 
