@@ -68,7 +68,11 @@ VERBS: dict[str, Verb] = {
     "value": (risk, lambda r: r.value(), (2, 1, 1)),
     "gradient": (risk, lambda r: r.gradient(), (2, 1, 1)),
     "find_sites": (data, lambda d: ls.find_sites(network(), d), (2, 1, 0)),  # 2, 2, 0
-    "lift": (data, lambda d: ls.lift(network(), at="2", inputs=d), (16, 2, 1)),  # 17, 6, 1: six of them where rounding is measured again
+    "lift": (
+        data,
+        lambda d: ls.lift(network(), at="2", inputs=d),
+        (16, 2, 1),
+    ),  # 17, 6, 1: six of them where rounding is measured again
     "split": (data, lambda d: ls.split(network(), "0", 0, 0.3, inputs=d), (6, 2, 0)),  # 5, 2, 0
     "layer_linearity of a model": (data, lambda d: ls.layer_linearity(network(), d), (4, 2, 1)),
     "layer_linearity of a risk": (risk, ls.layer_linearity, (10, 3, 2)),  # 18, 12, 5

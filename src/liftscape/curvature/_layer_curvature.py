@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
-from liftscape.curvature._layers import layers_of, names_by_layer
+from liftscape.curvature._layer_entries import layers_of, names_by_layer
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from liftscape.curvature._saved import read_record, write_record
+from liftscape.curvature._sample_files import read_record, write_record
 from liftscape.derivatives import flatten
 from liftscape.outcomes import LiftscapeError, Outcome
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from liftscape.folding._report import Fold, FoldRow
+from liftscape.folding._fold_outcome import Fold, FoldRow
 from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.forward import AFFINE, copy_with
 from liftscape.linearity import Moments, Occupancy, Run, absorbed, composition, occupancy_of_runs

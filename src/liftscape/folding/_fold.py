@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import box_of, interval_bounds
 from liftscape.folding._exact import ON_DATA, chosen_runs, finished, fold_exactly, row_of, taken_back
+from liftscape.folding._fold_outcome import Fold, FoldRow
 from liftscape.folding._linear_bounds import linear_bounds
-from liftscape.folding._prediction import predicted_change
-from liftscape.folding._report import Fold, FoldRow
+from liftscape.folding._loss_prediction import predicted_change
 from liftscape.forward import Head, copy_with, head_of, stream
 from liftscape.linearity import (
     Occupancy,

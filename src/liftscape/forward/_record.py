@@ -10,10 +10,10 @@ from torch.utils._pytree import tree_leaves
 from liftscape._intercept import Intercept
 from liftscape.forward._affine import AFFINE
 from liftscape.forward._attributes import attributes_read
-from liftscape.forward._batches import first_batch
+from liftscape.forward._input_batches import first_batch
 from liftscape.forward._labels import CallLabels
 from liftscape.forward._modules import facts_of
-from liftscape.forward._operations import is_random
+from liftscape.forward._operation_table import is_random
 from liftscape.forward._pass import Call, ForwardPass
 from liftscape.functional import (
     call_model,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, final, runtime_checkable
 import torch
 from torch import nn
 
-from liftscape.forward._batches import iterate_inputs
+from liftscape.forward._input_batches import iterate_inputs
 from liftscape.forward._places import Observation, Place
 from liftscape.functional import call_model, trainable_parameters, untouched
 

@@ -13,12 +13,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from liftscape.functional._kept import kept_attributes
 from liftscape.functional._kernels import twice_differentiable
 from liftscape.functional._outputs import map_tensors
+from liftscape.functional._simple import in_place_of, is_plain, is_simple, places_of
 from liftscape.functional._substitutes import faithful
 
 __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
-
-# Whose code is known to keep its inputs and attributes as they are.
-_PLAIN = ("torch.nn.modules.", "liftscape.")
 
 
 def call_model(
@@ -39,13 +37,16 @@ def call_model(
         What the module returns.
     """
     # A model that differentiates with respect to its input marks it so, which must not reach the caller's data.
-    inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
+    apart = lambda leaf: leaf if leaf.requires_grad else leaf.detach()
+    inputs = apart(inputs) if isinstance(inputs, Tensor) else tree_map_only(Tensor, apart, inputs)
+    if is_simple(model):
+        return _simply(model, params, inputs, buffers)
     args, kwargs = arguments_of(inputs)
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     own = dict(model.named_buffers()) if buffers is None else buffers
     state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
     # For small networks of torch's own layers the other two would double the time of a call.
-    careful = nullcontext() if all(map(_is_plain, model.modules())) else _careful(model, given)
+    careful = nullcontext() if all(map(is_plain, model.modules())) else _careful(model, given)
     with twice_differentiable(model), careful:
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs, tie_weights=False)
@@ -53,6 +54,28 @@ def call_model(
         with torch.enable_grad():
             output = functional_call(model, state, args, kwargs, tie_weights=False)
         return map_tensors(Tensor.detach, output)
+
+
+def _simply(model: nn.Module, params: Mapping[str, Tensor], inputs: Any, buffers: Mapping[str, Tensor] | None) -> Any:
+    """Call a network of plain layers, which differentiate nothing inside and write nowhere but into their buffers."""
+    args, kwargs = arguments_of(inputs)
+    places = places_of(model)
+    values: dict[int, Tensor] = {}
+    found = 0
+    for _, _, name, tensor, is_buffer in places:
+        if not is_buffer:
+            if name in params:
+                values[id(tensor)], found = params[name], found + 1
+        elif buffers is None or name in buffers:
+            values.setdefault(id(tensor), (tensor if buffers is None else buffers[name]).clone())
+    if found < len(params):
+        # Other names of a module that has several.
+        named = dict(model.named_parameters(remove_duplicate=False))
+        values |= {id(named[name]): tensor for name, tensor in params.items() if name in named}
+    with in_place_of(places, values):
+        if torch.is_grad_enabled():
+            return model(*args, **kwargs)
+        return map_tensors(Tensor.detach, model(*args, **kwargs))
 
 
 def at_every_place(model: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,18 +148,6 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
         for name, value in vars(module).items()
         if isinstance(value, Tensor)
     ]
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Tell a layer of torch's that leaves its inputs and itself alone and whose derivatives are those of its output."""
-    return (
-        type(module).__module__.startswith(_PLAIN)
-        and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
-        and not module._forward_pre_hooks
-        and not module._forward_hooks
-        and module._compiled_call_impl is None
-        and not getattr(module, "inplace", False)
-    )
 
 
 @contextmanager

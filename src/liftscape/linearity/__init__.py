@@ -4,6 +4,17 @@ from liftscape.linearity._called import foldable, occupancy_of_runs, run_pieces,
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._criteria import block_influence, state_entropy
 from liftscape.linearity._fit import INTERPOLATES, AffineFit, RunFits, fit_runs, replace_run
+from liftscape.linearity._linearity_table import (
+    LinearityRow,
+    LinearityTable,
+    Measured,
+    layer_linearity,
+    measure_runs,
+    model_and_inputs,
+    rows_of,
+    stand_ins,
+    table_of,
+)
 from liftscape.linearity._maps import rows_read, rows_written
 from liftscape.linearity._occupancy import (
     Moments,
@@ -16,17 +27,6 @@ from liftscape.linearity._occupancy import (
 )
 from liftscape.linearity._runs import Run, find_runs, runs_of
 from liftscape.linearity._sums import chain_of, identity_like, sum_of
-from liftscape.linearity._table import (
-    LinearityRow,
-    LinearityTable,
-    Measured,
-    layer_linearity,
-    measure_runs,
-    model_and_inputs,
-    rows_of,
-    stand_ins,
-    table_of,
-)
 
 __all__ = [
     "INTERPOLATES",

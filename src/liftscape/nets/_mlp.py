@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from liftscape.nets._layers import Activation, linear, make_activation
+from liftscape.nets._drawn_layers import Activation, linear, make_activation
 from liftscape.outcomes import ModelError
 
 __all__ = ["batch_norm_mlp", "linear_autoencoder", "mlp"]

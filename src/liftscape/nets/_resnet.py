@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from liftscape.nets._layers import linear
+from liftscape.nets._drawn_layers import linear
 
 __all__ = ["BasicBlock", "ResNet", "resnet18"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from liftscape.folding._exact import chosen_runs, finished, fold_exactly, taken_back
-from liftscape.folding._operations import operations
+from liftscape.folding._operation_count import operations
 from liftscape.forward import Head, copy_with, head_of
 from liftscape.linearity import INTERPOLATES, AffineFit, Run, find_runs, fit_runs, foldable, replace_run, runs_occupancy
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
