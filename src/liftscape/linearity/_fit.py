@@ -43,8 +43,6 @@ def fit_runs(
     Raises:
         LiftscapeError: if the ridge is negative or not finite.
     """
-    if not isinstance(ridge, (int, float)) or not 0 <= ridge < inf:
-        raise LiftscapeError(f"ridge must be a finite number of at least 0, but {ridge!r} was given.")
     (fits,) = stream(model, inputs, [RunFits.of(model, runs, ridge)])
     return fits
 
@@ -75,7 +73,12 @@ class RunFits:
 
         Returns:
             The observer.
+
+        Raises:
+            LiftscapeError: if the ridge is negative or not finite.
         """
+        if not isinstance(ridge, (int, float)) or not 0 <= ridge < inf:
+            raise LiftscapeError(f"ridge must be a finite number of at least 0, but {ridge!r} was given.")
         maps = {(run.first, run.last): _stand_in(model, run) for run in runs}
         known = {pair: map_ for pair, map_ in maps.items() if not isinstance(map_, str)}
         return RunFits(known, {(run.first, run.last): run.activation for run in runs}, ridge)
