@@ -1,7 +1,7 @@
 """What functions with kinks read in one forward pass of model and loss, however they are spelt."""
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from liftscape._intercept import Intercept
 from liftscape.activations import kind_of, kinks
 from liftscape.critical._operations import SMOOTH, kinks_of_operation
+from liftscape.functional import hooked
 from liftscape.outcomes import ActivationError
 from liftscape.risk import EmpiricalRisk
 
@@ -243,9 +244,7 @@ def _prelu(name: str, values: Tensor, weight: Tensor) -> KinkCall:
 @contextmanager
 def _named_modules(model: nn.Module, stack: list[str]) -> Generator[None, None, None]:
     """Keep the names of the running modules on a stack while the context lasts."""
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            label = name or type(model).__name__
-            hooks.callback(module.register_forward_pre_hook(lambda *_, label=label: stack.append(label)).remove)
-            hooks.callback(module.register_forward_hook(lambda *_: stack.__delitem__(-1)).remove)
+    enter = lambda label: lambda *_: stack.append(label)
+    enters = [(module, enter(name or type(model).__name__)) for name, module in model.named_modules()]
+    with hooked(enters, [(module, lambda *_: stack.__delitem__(-1)) for module in model.modules()]):
         yield

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.derivatives._point import Point
-from liftscape.functional import named_tensors, new_nodes
+from liftscape.functional import hooked, named_tensors, new_nodes
 from liftscape.outcomes import ModelError
 
 __all__ = ["explain_derivative", "name_custom_function", "refuse_hidden"]
@@ -108,21 +108,12 @@ def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str]
         look(running.pop(), output)
 
     # Hooks, not a walk over the module tree, since only a call tells which module uses what.
-    handles = []
-    for name, module in point.model.named_modules():
-        label = _label(name, module)
-        handles += [
-            module.register_forward_pre_hook(
-                lambda _module, args, kwargs, label=label: enter(label, [args, kwargs]), with_kwargs=True
-            ),
-            module.register_forward_hook(lambda _module, _args, output: leave(output)),
-        ]
-    try:
-        with torch.enable_grad():
-            look("the loss", point.loss_on(next(iter(point.batches))))
-    finally:
-        for handle in handles:
-            handle.remove()
+    named = [(module, _label(name, module)) for name, module in point.model.named_modules()]
+    entering = lambda label: lambda _module, args, kwargs: enter(label, [args, kwargs])
+    leaving = lambda _module, _args, _kwargs, output: leave(output)
+    enters, leaves = [(module, entering(label)) for module, label in named], [(module, leaving) for module, _ in named]
+    with hooked(enters, leaves, with_kwargs=True), torch.enable_grad():
+        look("the loss", point.loss_on(next(iter(point.batches))))
     return found[0] if found else None
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.embedding._readers import find_readers
-from liftscape.functional import copy_model
+from liftscape.functional import copy_model, hooked
 from liftscape.outcomes import EmbeddingError
 from liftscape.risk import EmpiricalRisk
 from liftscape.samples import batch_size
@@ -154,13 +154,8 @@ def _recorded_calls(site: nn.Module, readers: Sequence[nn.Module], cut: bool) ->
 
         return hook
 
-    handles = [site.register_forward_hook(at_site)]
-    handles += [reader.register_forward_hook(at_reader(index)) for index, reader in enumerate(readers)]
-    try:
+    with hooked(after=[(site, at_site), *((reader, at_reader(index)) for index, reader in enumerate(readers))]):
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _derivatives(read: Tensor, calls: _Calls, neuron: int, biased: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """What an affine map reads and what the risk makes of its outputs, as rows: h_i and g_i = ∂R/∂z_i, batch by batch."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.forward import AFFINE, Affine, Each, Inputs, Observation, stream
+from liftscape.functional import hooked
 from liftscape.linearity import rows_read, rows_written
 from liftscape.outcomes import SiteError
 from liftscape.risk import EmpiricalRisk
@@ -63,15 +63,6 @@ def _shaped(map_: Affine, rows: Tensor, z: Tensor) -> Tensor:
     return rows.reshape(turned.shape).movedim(-1, -1 - len(map_.kernel_size)).to(z.dtype)
 
 
-@contextmanager
-def _changed(model: nn.Module, hooks: Mapping[str, Callable[[Affine, Any, Tensor], Tensor]]) -> Generator[None]:
-    """Let hooks change the outputs of named maps while the context lasts."""
-    with ExitStack() as stack:
-        for name, hook in hooks.items():
-            stack.callback(model.get_submodule(name).register_forward_hook(hook).remove)
-        yield
-
-
 def stream_gradients(
     risk: EmpiricalRisk, names: Sequence[str], receive: Receive, moves: Mapping[str, Move] | None = None
 ) -> None:
@@ -100,7 +91,7 @@ def stream_gradients(
 
         return listen
 
-    with torch.enable_grad(), _changed(risk.model, {name: hook(name) for name in names}):
+    with torch.enable_grad(), hooked(after=[(risk.model.get_submodule(name), hook(name)) for name in names]):
         for term in risk.terms(risk.parameters):
             probes = [entry[3] for entry in heard]
             # A batch on which the forward pass takes another way calls none of them.
@@ -154,7 +145,7 @@ def line_derivatives(risk: EmpiricalRisk, name: str, move: Move) -> tuple[float,
     """
     first = second = 0.0
     r = torch.zeros((), dtype=torch.float64, device=risk.flatten().device, requires_grad=True)
-    with torch.enable_grad(), _changed(risk.model, {name: _mover(move, r)}):
+    with torch.enable_grad(), hooked(after=[(risk.model.get_submodule(name), _mover(move, r))]):
         for term in risk.terms(risk.parameters):
             slope = torch.autograd.grad(term, r, create_graph=True)[0]
             first += float(slope.detach())
@@ -176,7 +167,7 @@ def value_along(risk: EmpiricalRisk, name: str, move: Move, r: float) -> float:
         The value.
     """
     far = torch.tensor(r, dtype=torch.float64, device=risk.flatten().device)
-    with _changed(risk.model, {name: _mover(move, far)}):
+    with hooked(after=[(risk.model.get_submodule(name), _mover(move, far))]):
         return float(risk.value())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liftscape.functional import hooked
 from liftscape.linearity import Run
 from liftscape.risk import EmpiricalRisk
 
@@ -61,12 +62,5 @@ def _moved(model: nn.Module, run: Run, map_: nn.Module, r: Tensor) -> Generator[
             step = map_(entered.pop()) - z
         return z + r.to(z.dtype) * step
 
-    handles = [
-        model.get_submodule(run.first).register_forward_pre_hook(enter),
-        model.get_submodule(run.last).register_forward_hook(leave),
-    ]
-    try:
+    with hooked([(model.get_submodule(run.first), enter)], [(model.get_submodule(run.last), leave)]):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

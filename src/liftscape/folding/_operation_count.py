@@ -1,6 +1,5 @@
 """How many multiplications a network takes for one sample."""
 
-from contextlib import ExitStack
 from math import prod
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.forward import first_batch
-from liftscape.functional import call_model, require_module, trainable_parameters, untouched
+from liftscape.functional import call_model, hooked, require_module, trainable_parameters, untouched
 
 __all__ = ["operations"]
 
@@ -44,9 +43,7 @@ def operations(model: nn.Module, inputs: Any) -> int:
         places = prod(output.shape[2:]) * len(output) if isinstance(module, _CONVOLUTIONS) else prod(output.shape[:-1])
         counts[0] += weight.numel() * places
 
-    with untouched(model), ExitStack() as stack, torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
-                stack.callback(module.register_forward_hook(count).remove)
+    maps = [(module, count) for module in model.modules() if isinstance(module, (nn.Linear, *_CONVOLUTIONS))]
+    with untouched(model), hooked(after=maps), torch.no_grad():
         call_model(model, trainable_parameters(model), batch)
     return counts[0] // len(leaf)

@@ -1,7 +1,7 @@
 """The pre-activations of activations, modules and functions alike, one column for each neuron."""
 
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 from weakref import ref
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from liftscape._intercept import Intercept
 from liftscape.forward._labels import CallLabels
 from liftscape.forward._places import Deliver, Observation, require_calls
+from liftscape.functional import hooked
 
 __all__ = ["Neurons"]
 
@@ -62,13 +63,13 @@ class Neurons:
             return hook
 
         with ExitStack() as stack:
-            axes = stack.enter_context(_Axes(model))
-            functions = None if self.is_activation is None else _Functions(model, self.names, self.is_activation, take)
+            axes = _Axes()
+            stack.enter_context(hooked(after=axes.notes(model)))
+            functions = None if self.is_activation is None else _Functions(model, self.is_activation, take)
             # Before the call, since an activation in place overwrites what it reads.
-            for name in self.names:
-                stack.callback(model.get_submodule(name).register_forward_pre_hook(before(name)).remove)
+            stack.enter_context(hooked(before=[(model.get_submodule(name), before(name)) for name in self.names]))
             if functions is not None:
-                stack.enter_context(functions.running)
+                stack.enter_context(functions.following(model, self.names))
                 stack.enter_context(Intercept(functions.call))
             yield
         if functions is None:
@@ -76,17 +77,20 @@ class Neurons:
 
 
 @final
-class _Axes(ExitStack):
+class _Axes:
     """Knows on which axis a tensor has its neurons, by what made it."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+    def __init__(self) -> None:
         # Weakly, so that no activation outlives its use; an identity may be another tensor's by then.
         self._made: dict[int, tuple[ref[Tensor], bool]] = {}
-        for module in model.modules():
-            if isinstance(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST)):
-                hook = module.register_forward_hook(self._note(isinstance(module, _CHANNELS_FIRST)))
-                self.callback(hook.remove)
+
+    def notes(self, model: nn.Module) -> list[tuple[nn.Module, Callable[[nn.Module, Any, Any], None]]]:
+        """Return what is to be called after the modules that make such tensors."""
+        return [
+            (module, self._note(isinstance(module, _CHANNELS_FIRST)))
+            for module in model.modules()
+            if isinstance(module, (*_CHANNELS_FIRST, *_CHANNELS_LAST))
+        ]
 
     def rows(self, tensor: Tensor, channels_first: bool = False) -> Float[Tensor, "rows neurons"]:
         """Return a tensor outside the graph with its neurons as columns."""
@@ -104,19 +108,20 @@ class _Axes(ExitStack):
 class _Functions:
     """Finds the activations that are called as functions, outside the modules that are observed anyway."""
 
-    def __init__(
-        self, model: nn.Module, names: Collection[str], is_activation: Callable[[Any], bool], take: _Take
-    ) -> None:
+    def __init__(self, model: nn.Module, is_activation: Callable[[Any], bool], take: _Take) -> None:
         self._is_activation, self._take = is_activation, take
         self._inside: list[str] = []
         self._active = True
         self.labels = CallLabels(model)
-        self.running = ExitStack()
+
+    def following(self, model: nn.Module, names: Collection[str]) -> AbstractContextManager[None]:
+        """Return the context in which the running modules are followed."""
         observed = {id(model.get_submodule(name)) for name in names}
-        for name, module in model.named_modules():
-            enter = module.register_forward_pre_hook(self._enter("" if id(module) in observed else f"{name}."))
-            self.running.callback(enter.remove)
-            self.running.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+        enters = [
+            (module, self._enter("" if id(module) in observed else f"{name}."))
+            for name, module in model.named_modules()
+        ]
+        return hooked(enters, [(module, self._leave) for module in model.modules()], always=True)
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function, and take what it reads if it is an activation."""

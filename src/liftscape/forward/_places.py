@@ -1,12 +1,13 @@
 """Where an observer looks at a forward pass: what reaches modules, what leaves them, or both."""
 
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final, runtime_checkable
 
 from torch import Tensor, nn
 
+from liftscape.functional import hooked
 from liftscape.outcomes import SiteError
 
 __all__ = ["Deliver", "Inputs", "Observation", "Outputs", "Pairs", "Place", "require_calls"]
@@ -76,10 +77,8 @@ class Inputs:
 
             return hook
 
-        with ExitStack() as stack:
-            for name in self.names:
-                # Before the call, since an activation in place overwrites what it reads.
-                stack.callback(model.get_submodule(name).register_forward_pre_hook(enter(name)).remove)
+        # Before the call, since an activation in place overwrites what it reads.
+        with hooked(before=[(model.get_submodule(name), enter(name)) for name in self.names]):
             yield
         require_calls(self.names, seen)
 
@@ -107,9 +106,7 @@ class Outputs:
 
             return hook
 
-        with ExitStack() as stack:
-            for name in self.names:
-                stack.callback(model.get_submodule(name).register_forward_hook(leave(name)).remove)
+        with hooked(after=[(model.get_submodule(name), leave(name)) for name in self.names]):
             yield
         require_calls(self.names, seen)
 
@@ -142,12 +139,10 @@ class Pairs:
 
             return hook
 
-        with ExitStack() as stack:
-            stack.callback(model.register_forward_pre_hook(lambda _module, _args: held.clear()).remove)
-            for first in {pair[0] for pair in self.pairs}:
-                stack.callback(model.get_submodule(first).register_forward_pre_hook(enter(first)).remove)
-            for last in {pair[1] for pair in self.pairs}:
-                stack.callback(model.get_submodule(last).register_forward_hook(leave(last)).remove)
+        forget = (model, lambda _module, _args: held.clear())
+        firsts = [(model.get_submodule(first), enter(first)) for first in {pair[0] for pair in self.pairs}]
+        lasts = [(model.get_submodule(last), leave(last)) for last in {pair[1] for pair in self.pairs}]
+        with hooked(before=[forget, *firsts], after=lasts):
             yield
         for first, last in self.pairs:
             if (first, last) not in seen:

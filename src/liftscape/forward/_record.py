@@ -1,7 +1,7 @@
 """One forward pass, recorded: modules and functions alike, by the identity of the tensors they pass."""
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from liftscape.forward._pass import Call, ForwardPass
 from liftscape.functional import (
     call_model,
     few_samples,
+    hooked,
     inputs_named,
     require_module,
     trainable_parameters,
@@ -193,12 +194,11 @@ def _hooks(model: nn.Module, recorder: _Recorder) -> Generator[None]:
     def without(_module: nn.Module, _args: Any, _output: Any) -> None:
         recorder.callers.pop()
 
-    with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(recorder.begin).remove)
-        for name, module in model.named_modules():
-            stack.callback(module.register_forward_pre_hook(within(name)).remove)
-            stack.callback(module.register_forward_hook(without, always_call=True).remove)
-            if name and next(module.children(), None) is None:
-                stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-                stack.callback(module.register_forward_hook(leave(name), with_kwargs=True).remove)
+    modules = list(model.named_modules())
+    leaves = [(name, module) for name, module in modules if name and next(module.children(), None) is None]
+    callers = [(module, within(name)) for name, module in modules]
+    with (
+        hooked([(model, recorder.begin), *callers], [(module, without) for _, module in modules], always=True),
+        hooked([(leaf, enter) for _, leaf in leaves], [(leaf, leave(name)) for name, leaf in leaves], with_kwargs=True),
+    ):
         yield

@@ -1,6 +1,7 @@
 """The network as a pure function f_θ(x) whose derivatives are those of its output, and what a call leaves as it was."""
 
 from liftscape.functional._call import arguments_of, at_every_place, call_model, copy_model
+from liftscape.functional._hooks import hooked
 from liftscape.functional._inputs import MODEL_ERRORS, few_samples, inputs_named
 from liftscape.functional._kernels import twice_differentiable
 from liftscape.functional._nodes import new_nodes
@@ -18,6 +19,7 @@ __all__ = [
     "copy_model",
     "few_samples",
     "fitting",
+    "hooked",
     "inputs_named",
     "loss_tensor",
     "main_tensor",

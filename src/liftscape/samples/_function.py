@@ -16,6 +16,7 @@ from liftscape.functional import (
     MODEL_ERRORS,
     call_model,
     few_samples,
+    hooked,
     inputs_named,
     named_tensors,
     random_states,
@@ -194,16 +195,10 @@ def _first_difference(model: nn.Module, inputs: Any) -> str:
 def _recorded_outputs(model: nn.Module) -> Generator[dict[str, list[Tensor]], None, None]:
     """Record every module's tensor outputs while the context lasts."""
     runs: dict[str, list[Tensor]] = {}
-    handles = [
-        module.register_forward_hook(
-            lambda _module, _args, output, name=name: (
-                runs.setdefault(name, []).append(output.clone()) if isinstance(output, Tensor) else None
-            )
+    note = lambda name: (
+        lambda _module, _args, output: (
+            runs.setdefault(name, []).append(output.clone()) if isinstance(output, Tensor) else None
         )
-        for name, module in model.named_modules()
-    ]
-    try:
+    )
+    with hooked(after=[(module, note(name)) for name, module in model.named_modules()]):
         yield runs
-    finally:
-        for handle in handles:
-            handle.remove()
