@@ -80,11 +80,11 @@ def test_lifted_layers_are_proved_linear_around_digits_and_no_attack_finds_a_dif
     x, _ = ls.data.digits()
     x = x[:300]
     model = ls.nets.mlp((64, 16, 10), "tanh")
-    lifted = ls.lift(model, "0", x, [20, 18], "relu").model
+    lifted = ls.lift(model, x, "0", width=[20, 18], activation="relu").model
     proved = 0
     for digit in x[:12]:
         box = (digit - 0.01, digit + 0.01)
-        folded = ls.fold(lifted, how="proved", box=box)
+        folded = ls.fold(lifted, method=ls.Proved(box))
         proved += len(folded.removed)
         points = torch.stack([*box, digit])
         found = search_difference(lifted, folded.model, points, steps=40)
@@ -95,14 +95,14 @@ def test_lifted_layers_are_proved_linear_around_digits_and_no_attack_finds_a_dif
 def test_a_box_that_is_too_large_proves_nothing_and_a_network_that_is_no_chain_is_refused() -> None:
     model = ls.nets.mlp((3, 4, 2), "relu")
     wide = torch.full((3,), 1e3, dtype=F64)
-    row = ls.fold(model, how="proved", box=(-wide, wide)).report[0]
+    row = ls.fold(model, method=ls.Proved((-wide, wide))).report[0]
     assert not row.folded
     assert row.linear == 0
     for wrong in ((wide, -wide), (wide, wide[:2]), (wide * float("inf"), wide * float("inf"))):
         with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
             interval_bounds(model, *wrong)
     with pytest.raises(ls.LiftscapeError, match="needs a box"):
-        ls.fold(model, wide[None], how="proved")
+        ls.fold(model, wide[None], method="proved")
     with pytest.raises(SiteError, match="'1' is a GELU, through which no bounds"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.GELU()).to(F64), -wide, wide)
     with pytest.raises(SiteError, match="BatchNorm in eval mode"):
@@ -142,9 +142,9 @@ def test_a_proved_fold_of_a_float32_network_takes_a_float64_box_and_names_a_wron
     with torch.no_grad():
         model[0].bias.fill_(50.0)
     ones = torch.ones(3, dtype=F64)
-    assert ls.fold(model, how="proved", box=(-ones, ones)).removed == ("1",)
+    assert ls.fold(model, method=ls.Proved((-ones, ones))).removed == ("1",)
     with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
-        ls.fold(model, how="proved", box=(ones, ones[:2]))
+        ls.fold(model, method=ls.Proved((ones, ones[:2])))
 
 
 @pytest.mark.parametrize("bounds", ["linear", "interval"])
@@ -153,7 +153,7 @@ def test_what_hooks_may_change_is_not_bounded(place: str, bounds: str) -> None:
     net = nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Linear(6, 2)).double()
     net[0][0].bias.data += 9
     box = (-torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
-    assert ls.fold(net, how="proved", box=box, bounds=bounds).removed == ("0.1",)
+    assert ls.fold(net, method=ls.Proved(box, bounds=bounds)).removed == ("0.1",)
     net.get_submodule(place).register_forward_pre_hook(lambda _module, args: (args[0] * 50,))
     with pytest.raises(SiteError, match=f"{repr(place) if place else 'the network'} has forward hooks"):
-        ls.fold(net, how="proved", box=box, bounds=bounds)
+        ls.fold(net, method=ls.Proved(box, bounds=bounds))

@@ -26,7 +26,7 @@ from liftscape.critical._verdict import ADVICE, Kind, Verdict
 from liftscape.critical._zeros import judge_zeros
 from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Certificate", "certify"]
 
@@ -63,8 +63,8 @@ class Certificate(Outcome):
 
 def certify(
     risk: EmpiricalRisk,
-    known_flat: "FlatManifold | Tensor | int | None" = None,
     *,
+    known_flat: "FlatManifold | Tensor | int | None" = None,
     search: CriticalSearch | None = None,
     tolerance: float = 1e-9,
     max_parameters: int = 4000,
@@ -125,6 +125,7 @@ def certify(
         >>> found.kind, found.inertia.triple
         ('local minimum', (0, 0, 2))
     """
+    require_risk(risk, "certify")
     risk = risk if search is None else risk.with_model(search.model)
     known_flat = int(known_flat) if isinstance(known_flat, np.integer) else known_flat
     gradient = risk.gradient()
@@ -189,7 +190,7 @@ def _with_a_gradient(
     """Judge a point whose gradient is above the tolerance."""
     length = float(gradient.norm())
     evidence["plateau"] = plateau_of_spectrum(
-        risk, gradient, spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
+        risk, gradient=gradient, eigenvalues=spectrum.eigenvalues, vectors=spectrum.vectors, bound=spectrum.rounding
     ).to_dict()
     rounding = gradient_rounding(risk)
     if not bool((gradient.abs() > rounding).any()):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._estimate import student_quantile
 from liftscape.curvature._lanczos import extend, ritz, start
@@ -144,7 +145,7 @@ def spectral_density(
     *,
     steps: int = 100,
     probes: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> SpectralDensity:
@@ -180,7 +181,7 @@ def spectral_density(
     if steps < 1 or probes < 1:
         raise LiftscapeError(f"a spectral density needs steps and probes ≥ 1, but {steps} and {probes} were given.")
     steps = min(steps, operator.size)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     settings = {"work": "spectral density with couplings", "steps": steps, "seed": generator_digest(generator)}
     work = Work(operator, settings, None, steps * probes, progress, checkpoint)
     basis = Basis(steps + 1, operator.size, operator.dtype, operator.device)

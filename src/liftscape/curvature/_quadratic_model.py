@@ -77,7 +77,7 @@ def krylov_model(
 
 
 def newton_step(
-    H: SymmetricOperator, gradient: Float[Tensor, " M"], resolution: float, steps: int = 30
+    H: SymmetricOperator, gradient: Float[Tensor, " M"], resolution: float, *, steps: int = 30
 ) -> Float[Tensor, " M"]:
     """Return Newton's step −H⁺g in the Krylov space of g, which leads to the critical point next to this one.
 

@@ -13,7 +13,7 @@ from liftscape.curvature._evaluations import evaluate
 from liftscape.curvature._saved import read_record, write_record
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Radius", "Slice", "Surface", "slice_1d", "slice_2d"]
 
@@ -145,6 +145,7 @@ def slice_1d(
         >>> slice_1d(risk, torch.ones(1, dtype=torch.float64), points=3).values.tolist()
         [1.0, 0.0, 1.0]
     """
+    require_risk(risk, "slice_1d")
     theta, u = _center(risk, center), _direction(risk, direction)
     grid = _grid(radius, points)
     line = (theta + a * u for a in grid.tolist())
@@ -194,6 +195,7 @@ def slice_2d(
         >>> slice_2d(risk, x[0], x[1], points=3, center={"weight": x[:1]}).values.tolist()
         [[1.0, 0.5, 1.0], [0.5, 0.0, 0.5], [1.0, 0.5, 1.0]]
     """
+    require_risk(risk, "slice_2d")
     theta, u, v = _center(risk, center), _direction(risk, first), _direction(risk, second)
     norms = float(u.norm()), float(v.norm())
     cosine = float((u / norms[0]) @ (v / norms[1])) if min(norms) > 0 else 1.0

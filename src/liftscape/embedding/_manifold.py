@@ -142,7 +142,7 @@ class LiftedManifold:
             return Membership(False, gap, margin, f"outputs on the data differ by {change:.2e}.")
         return Membership(True, gap, margin, "π(θ′) = θ and every inserted neuron stays on its affine piece.")
 
-    def sample(self, generator: torch.Generator | None = None) -> nn.Module:
+    def sample(self, generator: torch.Generator | int | None = None) -> nn.Module:
         """Draw another point of the manifold, with the same pieces.
 
         Args:

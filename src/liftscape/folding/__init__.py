@@ -3,6 +3,7 @@
 from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._fold import fold
 from liftscape.folding._linear_bounds import linear_bounds
+from liftscape.folding._methods import Exact, FoldMethod, LeastSquares, Proved
 from liftscape.folding._operations import operations
 from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
@@ -15,10 +16,14 @@ from liftscape.sites import output_gap
 __all__ = [
     "Collapse",
     "CollapseRow",
+    "Exact",
     "Fold",
+    "FoldMethod",
     "FoldRow",
     "FoldSearch",
     "FoldStep",
+    "LeastSquares",
+    "Proved",
     "Sameness",
     "Trim",
     "TrimRow",

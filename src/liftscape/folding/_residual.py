@@ -67,7 +67,7 @@ class Collapse(Outcome):
     operations_after: int
 
 
-def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Collapse:
+def collapse_residuals(subject: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Collapse:
     """Fold what is linear on S, then put one map in the place of every sum of affine branches: x + Wx = (I + W)x.
 
     A branch is a row of affine maps and BatchNorms with fixed statistics; the other may be the identity, or a shortcut
@@ -82,7 +82,7 @@ def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any =
     Source: theory 5; the kernel of the identity as in RepVGG (Ding et al. 2021, arXiv 2101.03697).
 
     Args:
-        model_or_risk: a module, or a risk, whose data are used when no inputs are given.
+        subject: a module, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
 
     Returns:
@@ -105,7 +105,7 @@ def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any =
         >>> found.collapsed, found.model[0]
         (('0',), Linear(in_features=2, out_features=2, bias=True))
     """
-    model, source = model_and_inputs(model_or_risk, inputs)
+    model, source = model_and_inputs(subject, inputs)
     if source is None:
         raise LiftscapeError("collapse_residuals needs the inputs on which layers are linear; give inputs, or a risk.")
     removed, joined = list[str](), list[tuple[str, str]]()

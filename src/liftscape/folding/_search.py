@@ -12,7 +12,7 @@ from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
 from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
 from liftscape.outcomes import DataError, LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.sites import copy_with, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
@@ -76,8 +76,8 @@ class FoldSearch(Outcome):
 
 def fold_within(
     risk: EmpiricalRisk,
-    budget: float,
     *,
+    budget: float,
     by: str = "loss",
     held_out: Any = None,
     at: str | Sequence[str] | None = None,
@@ -116,11 +116,7 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if not isinstance(risk, EmpiricalRisk):
-        raise LiftscapeError(
-            f"a search needs a risk, EmpiricalRisk(model, loss, data), since it counts its rise, but "
-            f"{type(risk).__name__} was given."
-        )
+    require_risk(risk, "fold_within")
     number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
     if not number or not 0 <= budget < inf or by not in {"loss", "accuracy"}:
         raise LiftscapeError(
