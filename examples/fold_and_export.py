@@ -29,8 +29,8 @@ def main(folder: Path) -> None:
         optimizer.step()
     risk = ls.EmpiricalRisk(model, "cross_entropy", (x[:half], y[:half]))
     found = ls.fold_within(risk, budget=0.01, by="accuracy", held_out=(x[half:], y[half:]))
-    path = ls.save_folded(model, found, folder / "small.safetensors", overwrite=True)
-    small = ls.load_folded(build, path)
+    path = ls.save(found, folder / "small.safetensors", overwrite=True)
+    small = ls.load(build, path)
     exported = ls.integrations.to_onnx(small, x[half:], folder / "small.onnx", overwrite=True)
     print(f"{found.reason} onnxruntime agrees with torch: {exported.agrees}")
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.checks import check_fold
-from liftscape.embedding import load_embedded
 from liftscape.folding import interval_bounds, linear_bounds, operations, output_gap, search_difference
 from liftscape.integrations import to_onnx
 from liftscape.outcomes import LiftscapeError, ModelError
+from liftscape.storage import load
 
 X, Y = torch.ones(5, 3), torch.zeros(5, 2)
 BOX = (torch.zeros(3), torch.ones(3))
@@ -42,7 +42,7 @@ TAKERS: dict[str, Callable[[Any], object]] = {
     "operations": lambda model: operations(model, X),
     "output_gap": lambda model: output_gap(network(), model, X),
     "proved fold": lambda model: ls.fold(model, method=ls.Proved(BOX)),
-    "save_embedded": lambda model: ls.save_embedded((network(), model), "never-written"),
+    "save": lambda model: ls.save(model, "never-written", base=network()),
     "search_difference": lambda model: search_difference(model, network(), X),
     "split": lambda model: ls.split(model, None, "0", neuron=1),
     "trim": lambda model: ls.trim(model, X),
@@ -96,8 +96,8 @@ def test_a_box_needs_numbers(ends: tuple[bool, bool]) -> None:
 def test_a_base_network_needs_no_numbers(tmp_path: Path) -> None:
     """Only its structure is read when a network is saved, and when it is built again."""
     net: nn.Module = network()
-    place = ls.save_embedded(ls.lift(net, X, "2"), tmp_path / "lifted")
-    built: Tensor = load_embedded(network(), place)(X)
+    place = ls.save(ls.lift(net, X, "2"), tmp_path / "lifted")
+    built: Tensor = load(network(), place)(X)
     assert torch.allclose(built, net(X), atol=1e-6)
     folded = ls.fold(net, X).model
-    assert ls.save_folded(network().to("meta"), folded, tmp_path / "folded").exists()
+    assert ls.save(folded, tmp_path / "folded", base=network().to("meta")).exists()

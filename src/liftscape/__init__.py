@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from liftscape.embedding import approximate_lift as approximate_lift
     from liftscape.embedding import embed as embed
     from liftscape.embedding import lift as lift
-    from liftscape.embedding import load_embedded as load_embedded
     from liftscape.embedding import merge as merge
-    from liftscape.embedding import save_embedded as save_embedded
     from liftscape.embedding import split as split
     from liftscape.escaping import Escape as Escape
     from liftscape.escaping import escape as escape
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from liftscape.folding import collapse_residuals as collapse_residuals
     from liftscape.folding import fold as fold
     from liftscape.folding import fold_within as fold_within
-    from liftscape.folding import load_folded as load_folded
-    from liftscape.folding import save_folded as save_folded
     from liftscape.folding import trim as trim
     from liftscape.inspection import Inspection as Inspection
     from liftscape.inspection import inspect as inspect
@@ -50,6 +46,8 @@ if TYPE_CHECKING:
     from liftscape.outcomes import LiftscapeError as LiftscapeError
     from liftscape.risk import EmpiricalRisk as EmpiricalRisk
     from liftscape.sites import find_sites as find_sites
+    from liftscape.storage import load as load
+    from liftscape.storage import save as save
     from liftscape.training import Ensemble as Ensemble
     from liftscape.training import Growth as Growth
     from liftscape.training import GrowthSchedule as GrowthSchedule
@@ -93,12 +91,10 @@ _MODULE_OF = {
     "inspect": "inspection",
     "layer_linearity": "linearity",
     "lift": "embedding",
-    "load_embedded": "embedding",
-    "load_folded": "folding",
+    "load": "storage",
     "merge": "embedding",
     "plant_critical_point": "critical",
-    "save_embedded": "embedding",
-    "save_folded": "folding",
+    "save": "storage",
     "split": "embedding",
     "train_ensemble": "training",
     "trim": "folding",

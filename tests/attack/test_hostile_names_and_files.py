@@ -19,9 +19,9 @@ from torch import nn
 import liftscape as ls
 from liftscape.cli._data import load_data
 from liftscape.curvature import Slice
-from liftscape.embedding._weights import read_weights
 from liftscape.outcomes import LiftscapeError, LoadError
 from liftscape.report import plot_slice, write_inspection_report
+from liftscape.storage._weights import read_weights
 
 F64 = torch.float64
 X = torch.randn(30, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -224,20 +224,20 @@ def test_a_recipe_of_any_depth_is_one_sentence(tmp_path: Path, recipe: str) -> N
     net = nn.Linear(2, 1)
     save_file(dict(net.state_dict()), tmp_path / "a.safetensors", metadata={"liftscape": recipe})
     with pytest.raises(LiftscapeError, match=r"\.$") as raised:
-        ls.load_embedded(net, tmp_path / "a.safetensors")
+        ls.load(net, tmp_path / "a.safetensors")
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("depth", [100, 200, 300, 400, 1000])
 def test_a_recipe_that_is_deep_but_whole_is_one_sentence(tmp_path: Path, depth: int) -> None:
-    from liftscape.embedding._saved import _fingerprint
+    from liftscape.storage._format import fingerprint
 
     net = nn.Linear(2, 1)
-    seal = _fingerprint(dict(net.state_dict()))
+    seal = fingerprint(dict(net.state_dict()))
     recipe = f'{{"format":2,"sha256":"{seal}","edits":[{{"at":"","module":{nested(depth)}}}]}}'
     save_file(dict(net.state_dict()), tmp_path / "a.safetensors", metadata={"liftscape": recipe})
     with pytest.raises(LiftscapeError, match=r"\.$"):
-        ls.load_embedded(net, tmp_path / "a.safetensors")
+        ls.load(net, tmp_path / "a.safetensors")
 
 
 class Branching(nn.Module):

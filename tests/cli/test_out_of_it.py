@@ -55,7 +55,7 @@ def test_an_onnx_file_is_run_beside_torch(command: Command) -> None:
     assert exported["gap"] <= 1e-5
     x, _ = from_file("my_data.py", "load")
     (seen,) = runtime.InferenceSession("onnx/small.onnx").run(None, {"input": x.numpy()})
-    folded = ls.load_folded(lambda: from_file("my_model.py", "build"), "small.safetensors")
+    folded = ls.load(lambda: from_file("my_model.py", "build"), "small.safetensors")
     torch.testing.assert_close(torch.from_numpy(seen).double(), folded(x.double()), rtol=1e-5, atol=1e-6)
     content = Path("onnx/small.onnx").read_bytes()
     status, out, err = command(*FOLD, "--out", "small.safetensors", "--onnx", "onnx/small.onnx")

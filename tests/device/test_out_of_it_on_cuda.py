@@ -23,9 +23,9 @@ def test_it_moves_is_saved_and_exported_from_there(tmp_path: Path) -> None:
     base, model = folded()
     there = copy.deepcopy(model).cuda()
     torch.testing.assert_close(there(X.cuda()).cpu(), model(X), rtol=1e-5, atol=1e-6)
-    path = ls.save_folded(base.cuda(), there, tmp_path / "small.safetensors")
-    assert next(ls.load_folded(base, path).parameters()).is_cuda
-    assert torch.equal(ls.load_folded(base.cpu(), path)(X), model(X))
+    path = ls.save(there, tmp_path / "small.safetensors", base=base.cuda())
+    assert next(ls.load(base, path).parameters()).is_cuda
+    assert torch.equal(ls.load(base.cpu(), path)(X), model(X))
     assert ls.integrations.to_onnx(there, X.cuda(), tmp_path / "small.onnx").agrees
     assert all(torch.equal(a.cpu(), b) for a, b in zip(there.parameters(), model.parameters(), strict=True))
 

@@ -141,8 +141,8 @@ def test_samples_differ_and_lie_on_the_manifold_and_the_lift_is_saved(tmp_path) 
         moved = manifold.sample(torch.Generator().manual_seed(5))
         moved[2][0].weight += 1e-3
     assert not manifold.contains(moved)
-    ls.save_embedded(embedding, tmp_path / "lifted")
-    again = ls.load_embedded(model, tmp_path / "lifted")
+    ls.save(embedding, tmp_path / "lifted")
+    again = ls.load(model, tmp_path / "lifted")
     with torch.no_grad():
         assert torch.equal(again(x), embedding.model(x))
     with torch.no_grad():
@@ -172,8 +172,8 @@ def test_convolutions_of_one_dimension_are_lifted_folded_saved_and_trimmed(optio
     assert embedding.manifold.contains(embedding.model)
     with torch.no_grad():
         assert float((embedding.model(x) - model(x)).abs().max()) < 1e-12
-    ls.save_embedded(embedding, tmp_path / "lifted")
-    assert isinstance(ls.load_embedded(model, tmp_path / "lifted")[2], nn.Sequential)
+    ls.save(embedding, tmp_path / "lifted")
+    assert isinstance(ls.load(model, tmp_path / "lifted")[2], nn.Sequential)
     folded = ls.fold(embedding, x)
     assert len(folded.removed) == layers
     for name, tensor in model.state_dict().items():

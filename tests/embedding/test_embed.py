@@ -136,8 +136,8 @@ def test_widened_channels_are_saved_and_composed_with_lifts(tmp_path) -> None:
     model, x = cnn(), torch.randn(12, 2, 8, 8, dtype=F64)
     wider = ls.split(ls.lift(model, x, "6", activation="elu"), x, "3", neuron=2, share=0.4)
     assert gap(wider.model, model, x) <= 1e-12
-    ls.save_embedded(wider, tmp_path / "wider")
-    assert torch.equal(ls.load_embedded(model, tmp_path / "wider")(x), wider.model(x))
+    ls.save(wider, tmp_path / "wider")
+    assert torch.equal(ls.load(model, tmp_path / "wider")(x), wider.model(x))
 
 
 def test_null_like_neurons_are_named() -> None:

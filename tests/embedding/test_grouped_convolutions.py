@@ -164,8 +164,8 @@ def test_the_manifold_has_samples_tangents_and_paths(groups: int, spare: int, tm
         else:
             with pytest.raises(EmbeddingError, match="lie in different components"):
                 manifold.path(other)
-    ls.save_embedded(embedding, tmp_path / "lifted")
-    again = ls.load_embedded(model, tmp_path / "lifted")
+    ls.save(embedding, tmp_path / "lifted")
+    again = ls.load(model, tmp_path / "lifted")
     assert (again[0][0].groups, again[0][2].groups) == (groups, groups)
     with torch.no_grad():
         assert torch.equal(again(x), embedding.model(x))

@@ -121,8 +121,8 @@ def test_the_result_is_a_normal_module_that_is_saved_trained_and_folded_on(tmp_p
         exported = torch.export.export(found.model, (x,)).module()
         torch.testing.assert_close(exported(x), expected, rtol=1e-12, atol=1e-12)
         assert torch.equal(copy.deepcopy(found.model)(x), expected)
-    ls.save_embedded((model, found.model), tmp_path / "trimmed")
-    again = ls.load_embedded(model, tmp_path / "trimmed")
+    ls.save(found.model, tmp_path / "trimmed", base=model)
+    again = ls.load(model, tmp_path / "trimmed")
     with torch.no_grad():
         assert torch.equal(again(x), expected)
     again(x).sum().backward()

@@ -118,8 +118,8 @@ def test_a_folded_convolution_is_saved_and_loads_again(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 2, 3, padding=1)).to(F64)
     x = torch.randn(20, 1, 8, 8, dtype=F64)
     folded = ls.fold(model, x, at="1", method="least-squares").model
-    ls.save_embedded((model, folded), tmp_path / "folded")
-    again = ls.load_embedded(model, tmp_path / "folded")
+    ls.save(folded, tmp_path / "folded", base=model)
+    again = ls.load(model, tmp_path / "folded")
     assert again[2].stride == (2, 2)
     with torch.no_grad():
         assert torch.equal(again(x), folded(x))

@@ -63,9 +63,9 @@ def unfinished(entry: float) -> nn.Module:
 
 
 MISUSE: list[tuple[Callable[[], object], type[LiftscapeError], str]] = [
-    (lambda: ls.fold_within(net(), budget=0.1), LiftscapeError, "a search needs a risk.*Sequential was given"),
-    (lambda: ls.save_folded(net(), None, "nowhere"), ModelError, "NoneType was given"),
-    (lambda: ls.load_folded(3, "nowhere"), LiftscapeError, "must return a Module, not int"),
+    (lambda: ls.fold_within(net(), budget=0.1), LiftscapeError, "fold_within needs a risk.*Sequential was given"),
+    (lambda: ls.save(None, "nowhere", base=net()), ModelError, "NoneType was given"),
+    (lambda: ls.load(3, "nowhere"), LiftscapeError, "must return a Module, not int"),
     (lambda: ls.carry_over(None, old=net(), new=net()), LiftscapeError, "optimizer of torch.optim.*NoneType"),
     (
         lambda: ls.carry_over(torch.optim.SGD(net().parameters()), old=net(), new=ls.fold(net(), X)),

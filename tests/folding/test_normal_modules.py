@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import liftscape as ls
-from liftscape.embedding import load_embedded, save_embedded
+from liftscape.storage import load, save
 
 F64 = torch.float64
 KINDS = (
@@ -149,9 +149,9 @@ def test_it_is_saved_and_built_again_from_the_function_that_built_the_network(
     kind: str, name: str, tmp_path: Path
 ) -> None:
     case = made(kind)
-    path = ls.save_folded(case.base, case.model, tmp_path / name)
+    path = ls.save(case.model, tmp_path / name, base=case.base)
     torch.manual_seed(7)
-    again = ls.load_folded(case.build, path).eval()
+    again = ls.load(case.build, path).eval()
     assert torch.equal(outputs(again, case.x), outputs(case.model, case.x))
     assert [str(part) for part in again.modules()] == [str(part) for part in case.model.modules()]
     assert all(
@@ -161,7 +161,7 @@ def test_it_is_saved_and_built_again_from_the_function_that_built_the_network(
         )
     )
     assert path.exists()
-    assert ls.save_folded(case.base, again, tmp_path / name) == path
+    assert ls.save(again, tmp_path / name, base=case.base) == path
 
 
 @every_kind
@@ -240,11 +240,11 @@ def test_a_difference_that_no_recipe_can_hold_is_named(tmp_path: Path) -> None:
     base = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
     other = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
     with pytest.raises(ls.LiftscapeError, match="'1' differs from the base network and is a LayerNorm"):
-        ls.save_folded(base, other, tmp_path / "net")
+        ls.save(other, tmp_path / "net", base=base)
     with pytest.raises(ls.LiftscapeError, match="must return a Module, not int"):
-        ls.load_folded(lambda: 3, save_embedded((base, base), tmp_path / "net"))
+        ls.load(lambda: 3, save(base, tmp_path / "net", base=base))
     fewer = nn.Sequential(nn.Linear(2, 2))
-    save_embedded((base, fewer), tmp_path / "fewer")
-    assert len(load_embedded(base, tmp_path / "fewer")) == 1
+    save(fewer, tmp_path / "fewer", base=base)
+    assert len(load(base, tmp_path / "fewer")) == 1
     with pytest.raises(ls.LiftscapeError, match="the recipe replaces 1, which Sequential does not have"):
-        load_embedded(fewer, tmp_path / "fewer")
+        load(fewer, tmp_path / "fewer")

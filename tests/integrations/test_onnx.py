@@ -143,7 +143,7 @@ def test_what_cannot_be_exported_is_told_in_one_line_and_nothing_is_written(
 
 
 def test_a_model_beyond_what_one_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liftscape.integrations._onnx._LARGEST", 100)
+    monkeypatch.setattr("liftscape.integrations.onnx_files._LARGEST", 100)
     with pytest.raises(ls.LiftscapeError, match="Sequential has 336 bytes of weights, but one ONNX file holds 2 GiB"):
         ls.integrations.to_onnx(net(), X, tmp_path / "net.onnx")
 

@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_map
 
 from liftscape._files import LARGEST, require_unpacked
 from liftscape.cli._user_code import call_user, find_user_object, is_reference
-from liftscape.embedding._weights import read_weights
 from liftscape.functional import call_model, trainable_parameters
 from liftscape.outcomes import DataError, LiftscapeError, LoadError, ModelError
 from liftscape.samples import Batches, as_batches, check_real
+from liftscape.storage import read_weights
 
 __all__ = ["check_call", "load_data"]
 

@@ -127,7 +127,7 @@ def _search(
 
 def _exported(model: "nn.Module", given: "Loaded", onnx: Path) -> "tuple[tuple[Path, bytes], OnnxExport]":
     """Return an ONNX file, not yet written, and its evidence."""
-    from liftscape.integrations._onnx import export_onnx
+    from liftscape.integrations.onnx_files import export_onnx
 
     content, exported = export_onnx(model, given.data, onnx)
     return (onnx, content), exported

@@ -10,11 +10,11 @@ from torch import nn
 from liftscape.cli._data import check_call, load_data
 from liftscape.cli._print import tell
 from liftscape.cli._user_code import call_user, find_user_object, is_reference
-from liftscape.embedding._saved import load_embedded
-from liftscape.embedding._weights import load_strictly, read_weights
 from liftscape.outcomes import LoadError
 from liftscape.risk import EmpiricalRisk
 from liftscape.samples import Batches
+from liftscape.storage import load as load_network
+from liftscape.storage import load_strictly, read_weights
 
 __all__ = ["Loaded", "load", "load_model", "risk_of"]
 
@@ -61,7 +61,7 @@ def load(
     base = load_model(reference, weights, dtype)
     batches = load_data(data, _DTYPES[dtype])
     check_call(base, batches, reference)
-    model = base if recipe is None else load_embedded(base, recipe).to(_DTYPES[dtype])
+    model = base if recipe is None else load_network(base, recipe).to(_DTYPES[dtype])
     return Loaded(base, model, batches)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import nn
 
 from liftscape.cli._print import interrupted_as
-from liftscape.embedding._saved import RECIPE, WEIGHTS, check_place, save_embedded
 from liftscape.folding import output_gap
 from liftscape.outcomes import LoadError
 from liftscape.samples import Batches
+from liftscape.storage import RECIPE, WEIGHTS, check_destination, save
 
 __all__ = ["check_places", "relative_gap", "save_network"]
 
@@ -38,10 +38,10 @@ def check_places(out: Path, onnx: Path | None) -> None:
     Raises:
         LoadError: if one of them is no such place, or both are one.
     """
-    check_place(out)
+    check_destination(out)
     if onnx is None:
         return
-    from liftscape.integrations._onnx import check_onnx
+    from liftscape.integrations.onnx_files import check_onnx
 
     if onnx.resolve() in {out.resolve(), (out / WEIGHTS).resolve(), (out / RECIPE).resolve()}:
         raise LoadError(f"--onnx {onnx} would overwrite what --out {out} writes; name another file.")
@@ -66,10 +66,10 @@ def save_network(
     if onnx is not None and not force and onnx[0].exists() and onnx[0].read_bytes() != onnx[1]:
         raise LoadError(f"{onnx[0]} already holds another network; name another file or force it.")
     with interrupted_as(f"{out} is as it was, or holds the new network whole"):
-        save_embedded((base, model), out, overwrite=force)
+        save(model, out, base=base, overwrite=force)
     if onnx is None:
         return
-    from liftscape.integrations._onnx import write_onnx
+    from liftscape.integrations.onnx_files import write_onnx
 
     with interrupted_as(f"{out} was written"):
         write_onnx(*onnx, overwrite=force)

@@ -12,7 +12,6 @@ from liftscape.embedding._manifold import LiftedManifold, Membership
 from liftscape.embedding._merge import Merge, merge
 from liftscape.embedding._neuron_map import NeuronMap
 from liftscape.embedding._prediction import DepthLaw, InertiaPrediction
-from liftscape.embedding._saved import load_embedded, save_embedded
 from liftscape.embedding._width import add_null_neuron, split
 
 __all__ = [
@@ -37,9 +36,7 @@ __all__ = [
     "fibre_block",
     "largest_output_gap",
     "lift",
-    "load_embedded",
     "measure_gaps",
     "merge",
-    "save_embedded",
     "split",
 ]

@@ -11,31 +11,18 @@ from torch import Tensor, nn
 from liftscape.activations import AffinePiece
 from liftscape.derivatives import flatten
 from liftscape.embedding._chart import Chart
+from liftscape.embedding._occupied_layer import OccupiedLayer
+from liftscape.embedding._path import path_between
 from liftscape.embedding._preserved import outputs_off
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome
 from liftscape.sites import stream_neurons
 
-__all__ = ["LiftedManifold", "Membership", "OccupiedLayer"]
+__all__ = ["LiftedManifold", "Membership"]
 
 # Ulps that a sum of products may be off by, whatever tolerance is asked for.
 _ULPS = 64
 _TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class OccupiedLayer:
-    """An inserted layer and the piece that each of its neurons occupies.
-
-    Attributes:
-        name: full name of the map that makes the pre-activations.
-        activation: name of the activation module.
-        pieces: one piece a neuron.
-    """
-
-    name: str
-    activation: str
-    pieces: tuple[AffinePiece, ...]
 
 
 @dataclass(frozen=True)
@@ -170,10 +157,15 @@ class LiftedManifold:
 
         Returns:
             A callable of t in [0, 1] that returns a network; 0 gives the manifold's point, 1 the other.
-        """
-        from liftscape.embedding._path import path_between
 
-        return path_between(self, other)
+        Raises:
+            EmbeddingError: if the other network is not on the manifold, several layers were inserted, the maps have no
+                bias, or the two networks lie in different components.
+        """
+        membership = self.contains(other)
+        if not membership:
+            raise EmbeddingError(f"the path's other end is not on the manifold: {membership.reason}")
+        return path_between((self.model, other), self.base, self.chart, self.layers, self.inputs)
 
 
 def _ends(pieces: tuple[AffinePiece, ...]) -> tuple[Tensor, Tensor]:

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape.embedding._chart import Chart
 from liftscape.embedding._depth_chart import DepthChart
 from liftscape.embedding._factor_path import factor_path, factors_are_connected
+from liftscape.embedding._occupied_layer import OccupiedLayer
 from liftscape.functional import copy_model
 from liftscape.outcomes import EmbeddingError
 from liftscape.sites import AFFINE, groups_of, hearing_pairs, remade, run_batches
-
-if TYPE_CHECKING:
-    from liftscape.embedding._manifold import LiftedManifold, OccupiedLayer
 
 __all__ = ["path_between"]
 
@@ -33,8 +32,14 @@ class _Layer:
     B: Float[Tensor, "groups m_out k"]
 
 
-def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[float], nn.Module]:
-    """Return a path on T_S(θ) from the manifold's own point to another, for fixed pieces and one inserted layer.
+def path_between(
+    networks: tuple[nn.Module, nn.Module],
+    base: nn.Module,
+    chart: Chart,
+    layers: tuple[OccupiedLayer, ...],
+    inputs: Any,
+) -> Callable[[float], nn.Module]:
+    """Return a path on T_S(θ) between two of its points, for fixed pieces and one inserted layer.
 
     A is shrunk towards the interior of the pieces with B growing in turn, the factorisation BΛA = W is moved there,
     and the other end is reached the same way. Outputs move by rounding, about 50·eps·‖B‖‖c‖/‖z‖.
@@ -42,43 +47,42 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
     Source: derived (theory 3, Paths).
 
     Args:
-        manifold: of a lift by one layer with bias.
-        other: another point of it.
+        networks: two points of the manifold of a lift by one layer with bias.
+        base: the smaller network θ.
+        chart: π.
+        layers: the inserted layers with their pieces.
+        inputs: S.
 
     Returns:
         A callable of t in [0, 1]; 0 and 1 give copies of the two ends.
 
     Raises:
-        EmbeddingError: if several layers were inserted, the maps have no bias, the other network is not on the
-            manifold, or the two lie in different components.
+        EmbeddingError: if several layers were inserted, the maps have no bias, or the two networks lie in different
+            components.
     """
-    chart = manifold.chart
-    if not isinstance(chart, DepthChart) or len(manifold.layers) != 1:
+    if not isinstance(chart, DepthChart) or len(layers) != 1:
         raise EmbeddingError(
-            f"a path is built for one inserted layer, but {len(manifold.layers)} were inserted; lift by one layer."
+            f"a path is built for one inserted layer, but {len(layers)} were inserted; lift by one layer."
         )
-    layer, last = manifold.layers[0], chart.last
-    membership = manifold.contains(other)
-    if not membership:
-        raise EmbeddingError(f"the path's other end is not on the manifold: {membership.reason}")
-    if _parameter(manifold.model, layer.name, "bias") is None:
+    layer, last = layers[0], chart.last
+    if _parameter(networks[0], layer.name, "bias") is None:
         raise EmbeddingError(
             f"a path needs biases to stay inside the pieces, but '{layer.name}' has none; lift a map that has a bias."
         )
     groups = chart.groups
-    weight, bias = (_parameter(manifold.base, chart.site, name) for name in ("weight", "bias"))
+    weight, bias = (_parameter(base, chart.site, name) for name in ("weight", "bias"))
     assert weight is not None
     assert bias is not None
     weight = _matrices(weight, groups)
     slope = chart.layers[0].slope.reshape(groups, -1)
     intercept = chart.layers[0].intercept.reshape(groups, -1)
-    ends = [_read(network, layer.name, last, groups) for network in (manifold.model, other)]
+    ends = [_read(network, layer.name, last, groups) for network in networks]
     alive = slope != 0
     walks = [
         _walk(weight[group], slope[group], [(end.A[group], end.B[group]) for end in ends]) for group in range(groups)
     ]
     centre, room = _interior(layer, ends)
-    scale = _shrinking(walks, slope, centre, room, ends, _largest_feature(manifold, chart.site))
+    scale = _shrinking(walks, slope, centre, room, ends, _largest_feature(base, chart.site, inputs))
 
     def at(t: float) -> _Layer:
         if t < _ENDS or t > 1 - _ENDS:
@@ -98,9 +102,9 @@ def path_between(manifold: "LiftedManifold", other: nn.Module) -> Callable[[floa
 
     def network(t: float) -> nn.Module:
         if t <= 0 or t >= 1:
-            return copy_model(manifold.model if t <= 0 else other)
+            return copy_model(networks[0] if t <= 0 else networks[1])
         point = at(t)
-        made = copy_model(manifold.model)
+        made = copy_model(networks[0])
         values = {
             (layer.name, "weight"): point.A,
             (layer.name, "bias"): point.c,
@@ -148,7 +152,7 @@ def _parameter(model: nn.Module, module: str, name: str) -> Tensor | None:
     return None if tensor is None else tensor.detach().to("cpu", torch.float64)
 
 
-def _interior(layer: "OccupiedLayer", ends: list[_Layer]) -> tuple[Tensor, Tensor]:
+def _interior(layer: OccupiedLayer, ends: list[_Layer]) -> tuple[Tensor, Tensor]:
     """Return a point inside each neuron's piece and its distance to the ends; half-lines give as much as is used."""
     reach = torch.stack([end.c.abs() for end in ends]).amax(dim=0) + 1
     lower = torch.tensor([piece.lower for piece in layer.pieces], dtype=torch.float64).reshape(reach.shape)
@@ -182,10 +186,10 @@ def _shrinking(
     return min(1.0, float((_SHARE * room / (norms * feature + shift).clamp_min(1e-300)).min()))
 
 
-def _largest_feature(manifold: "LiftedManifold", site: str) -> float:
+def _largest_feature(base: nn.Module, site: str, inputs: Any) -> float:
     """Return the largest norm of a feature, or of a patch in one group, that reaches the site on S."""
     largest = 0.0
-    map_ = manifold.base.get_submodule(site)
+    map_ = base.get_submodule(site)
     assert isinstance(map_, AFFINE)
     # One row of ones a group sums the squares of what each place reads.
     ones = torch.ones(groups_of(map_), *map_.weight.shape[1:], dtype=torch.float64)
@@ -196,6 +200,6 @@ def _largest_feature(manifold: "LiftedManifold", site: str) -> float:
         with torch.no_grad():
             largest = max(largest, float(squares(h.double().square()).amax().sqrt()))
 
-    with hearing_pairs(manifold.base, [(site, site)], receive):
-        run_batches(manifold.base, manifold.inputs)
+    with hearing_pairs(base, [(site, site)], receive):
+        run_batches(base, inputs)
     return largest

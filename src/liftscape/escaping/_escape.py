@@ -7,7 +7,7 @@ from torch import nn
 
 from liftscape._random import as_generator
 from liftscape.embedding import Embedding, LiftedManifold
-from liftscape.embedding._choose import check_margin
+from liftscape.embedding.parts import check_margin
 from liftscape.escaping._insertion import Insertion, plan_insertion
 from liftscape.escaping._path import EscapePath, escape_path, stages
 from liftscape.escaping._refusals import choose_sites, refuse_zero_residual, require_stuck

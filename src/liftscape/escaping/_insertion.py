@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
-from liftscape.embedding._draw import draw_frames, numerical_rank, place_on_pieces
+from liftscape.embedding.parts import draw_frames, numerical_rank, place_on_pieces
 from liftscape.escaping._rows import extremes
 from liftscape.outcomes import EmbeddingError
 from liftscape.sites import Affine, Site, copy_with, pointwise_map, remade

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.embedding import DepthChart, LiftedManifold
-from liftscape.embedding._depth_chart import InsertedLayer
-from liftscape.embedding._draw import place_on_pieces
-from liftscape.embedding._manifold import OccupiedLayer
+from liftscape.embedding.parts import InsertedLayer, OccupiedLayer, place_on_pieces
 from liftscape.escaping._crossings import Crossing
 from liftscape.escaping._insertion import Insertion, Stage
 from liftscape.functional import copy_model, trainable_parameters

@@ -8,8 +8,7 @@ from torch import nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding import DepthChart, Embedding, LiftedManifold
-from liftscape.embedding._choose import choose_activation
-from liftscape.embedding._draw import numerical_rank
+from liftscape.embedding.parts import choose_activation, numerical_rank
 from liftscape.escaping._crossings import Crossing, available_pieces, choose_crossing
 from liftscape.escaping._insertion import width_needed
 from liftscape.outcomes import EmbeddingError

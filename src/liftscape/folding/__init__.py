@@ -8,7 +8,6 @@ from liftscape.folding._operations import operations
 from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
 from liftscape.folding._sameness import Sameness, search_difference
-from liftscape.folding._saved import load_folded, save_folded
 from liftscape.folding._search import FoldSearch, FoldStep, fold_within
 from liftscape.folding._trim import Trim, TrimRow, trim
 from liftscape.sites import output_gap
@@ -32,10 +31,8 @@ __all__ = [
     "fold_within",
     "interval_bounds",
     "linear_bounds",
-    "load_folded",
     "operations",
     "output_gap",
-    "save_folded",
     "search_difference",
     "trim",
 ]

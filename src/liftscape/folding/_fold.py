@@ -113,7 +113,7 @@ def fold(
     # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
     folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
     count = lambda network: sum(tensor.numel() for tensor in network.parameters())
-    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded))
+    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded), model)
 
 
 def _named_runs(runs: Sequence[Run], at: str | Sequence[str] | None) -> list[Run]:

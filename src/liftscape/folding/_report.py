@@ -1,6 +1,6 @@
 """What a fold returns: the network, and what became of each activation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -53,6 +53,7 @@ class Fold(Outcome):
         report: one row for each activation between two affine maps.
         parameters_before: of the given network, frozen ones too.
         parameters_after: of the folded one.
+        base: the network that was folded, as given; its structure is what :func:`liftscape.save` starts from.
     """
 
     model: nn.Module
@@ -60,3 +61,4 @@ class Fold(Outcome):
     report: tuple[FoldRow, ...]
     parameters_before: int
     parameters_after: int
+    base: nn.Module = field(repr=False)

@@ -1,7 +1,7 @@
 """Residual blocks whose branch is affine collapse into one map."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class Collapse(Outcome):
         parameters_after: of the new one.
         operations_before: multiplications for one sample.
         operations_after: the same.
+        base: the network that was collapsed, as given.
     """
 
     model: nn.Module
@@ -65,6 +66,7 @@ class Collapse(Outcome):
     parameters_after: int
     operations_before: int
     operations_after: int
+    base: nn.Module = field(repr=False)
 
 
 def collapse_residuals(subject: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Collapse:
@@ -127,7 +129,7 @@ def collapse_residuals(subject: "nn.Module | EmpiricalRisk", inputs: Any = None)
     sizes = count(model), count(current)
     names = tuple(dict.fromkeys(row.block for row in done))
     effort = operations(model, source), operations(current, source)
-    return Collapse(current, tuple(removed), names, tuple(joined), (*done, *stayed), *sizes, *effort)
+    return Collapse(current, tuple(removed), names, tuple(joined), (*done, *stayed), *sizes, *effort, model)
 
 
 def _collapsed(model: nn.Module, source: Any) -> tuple[nn.Module, tuple[CollapseRow, ...]]:

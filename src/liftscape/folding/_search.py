@@ -1,7 +1,7 @@
 """A search over folds: the layer that costs least for each operation saved leaves next, within a budget."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite, isnan, nan
 from typing import Any
 
@@ -64,6 +64,7 @@ class FoldSearch(Outcome):
         by: what the budget is of.
         budget: as it was given.
         reason: one sentence.
+        base: the network of the risk, as given.
     """
 
     model: nn.Module
@@ -72,6 +73,7 @@ class FoldSearch(Outcome):
     by: str
     budget: float
     reason: str
+    base: nn.Module = field(repr=False)
 
 
 def fold_within(
@@ -155,7 +157,8 @@ def fold_within(
     few = [each.activation for each in steps[1 : chosen + 1] if isnan(each.adjusted_r2) and not isnan(each.r2)]
     if few and held_out is None:
         reason += f" Check the map in place of '{few[0]}' on held-out data: {INTERPOLATES}."
-    return FoldSearch(best if removed else copy_with(risk.model, {}), removed, tuple(steps), by, budget, reason)
+    folded = best if removed else copy_with(risk.model, {})
+    return FoldSearch(folded, removed, tuple(steps), by, budget, reason, risk.model)
 
 
 def _way(risk: EmpiricalRisk, at: Sequence[str] | None, ridge: float) -> Iterator[_Round]:

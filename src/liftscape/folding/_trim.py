@@ -1,6 +1,6 @@
 """Dead neurons leave into the next bias, and affine ones into a map beside the layer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,7 @@ class Trim(Outcome):
         parameters_after: of the new one.
         operations_before: multiplications for one sample.
         operations_after: the same.
+        base: the network that was trimmed, as given.
     """
 
     model: nn.Module
@@ -57,6 +58,7 @@ class Trim(Outcome):
     parameters_after: int
     operations_before: int
     operations_after: int
+    base: nn.Module = field(repr=False)
 
 
 def trim(subject: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_path: bool = False) -> Trim:
@@ -120,7 +122,7 @@ def trim(subject: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_pat
             trimmed, rows = copy_with(model, {}), [replace(row, removed=0, beside=0, reason=reason) for row in rows]
     count = lambda network: sum(parameter.numel() for parameter in network.parameters())
     sizes = count(model), count(trimmed)
-    return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source))
+    return Trim(trimmed, tuple(rows), *sizes, operations(model, source), operations(trimmed, source), model)
 
 
 def _free_runs(model: nn.Module, source: Any) -> tuple[list[Run], dict[str, Occupancy]]:

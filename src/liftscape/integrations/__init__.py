@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liftscape.integrations._lightning import LightningMonitor as LightningMonitor
-    from liftscape.integrations._onnx import OnnxExport as OnnxExport
-    from liftscape.integrations._onnx import to_onnx as to_onnx
     from liftscape.integrations._transformers import TrainerMonitor as TrainerMonitor
+    from liftscape.integrations.onnx_files import OnnxExport as OnnxExport
+    from liftscape.integrations.onnx_files import to_onnx as to_onnx
 
 _MODULE_OF = {
     "LightningMonitor": "_lightning",
-    "OnnxExport": "_onnx",
+    "OnnxExport": "onnx_files",
     "TrainerMonitor": "_transformers",
-    "to_onnx": "_onnx",
+    "to_onnx": "onnx_files",
 }
 
 __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 import liftscape as ls
-from liftscape.embedding._recipe import apply_edits, find_edits
 from liftscape.folding import collapse_residuals
+from liftscape.storage._edits import apply_edits, find_edits
 
 F64 = torch.float64
 
@@ -55,7 +55,7 @@ def collapsed() -> tuple[nn.Module, nn.Module, Tensor]:
 
 def test_a_collapsed_network_is_saved_and_loads_again(tmp_path: Path) -> None:
     model, made, x = collapsed()
-    again = ls.load_embedded(model, ls.save_embedded((model, made), tmp_path / "small"))
+    again = ls.load(model, ls.save(made, tmp_path / "small", base=model))
     with torch.no_grad():
         assert torch.equal(again(x), made(x))
         torch.testing.assert_close(again(x), model(x), rtol=1e-10, atol=1e-10)
@@ -112,4 +112,4 @@ def test_a_call_that_no_recipe_can_hold_is_named(tmp_path: Path) -> None:
     found = collapse_residuals(model, x)
     assert found.collapsed == ("0",)
     with pytest.raises(ls.LiftscapeError, match="'0' calls odd in its forward"):
-        ls.save_embedded((model, found.model), tmp_path / "odd")
+        ls.save(found.model, tmp_path / "odd", base=model)

@@ -1,50 +1,19 @@
 """The recipe of an embedded or folded network: which modules of its base were replaced by plain ones, or left."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from liftscape.embedding._graph_recipe import build_block, called_modules, describe_block
 from liftscape.outcomes import EmbeddingError, LoadError
-from liftscape.sites import Parallel, copy_with
+from liftscape.sites import copy_with
+from liftscape.storage._graph_calls import build_block, called_modules, describe_block
+from liftscape.storage._modules import arguments_of, build, describe
 
 __all__ = ["apply_edits", "find_edits"]
 
 Edit = dict[str, Any]
-
-# Only these are ever built from a recipe, so that reading one cannot run code.
-_ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "CELU": ("alpha",),
-    "Dropout": ("p",),  # of a call that a graph holds as a module
-    "ELU": ("alpha",),
-    "GELU": ("approximate",),
-    "Hardshrink": ("lambd",),
-    "Hardsigmoid": (),
-    "Hardswish": (),
-    "Hardtanh": ("min_val", "max_val"),
-    "Identity": (),
-    "LeakyReLU": ("negative_slope",),
-    "LogSigmoid": (),
-    "Mish": (),
-    "PReLU": ("num_parameters",),
-    "RReLU": ("lower", "upper"),
-    "ReLU": (),
-    "ReLU6": (),
-    "SELU": (),
-    "SiLU": (),
-    "Sigmoid": (),
-    "Softplus": ("beta", "threshold"),
-    "Softshrink": ("lambd",),
-    "Softsign": (),
-    "Tanh": (),
-    "Tanhshrink": (),
-    "Threshold": ("threshold", "value"),
-}
-_LINEAR = ("in_features", "out_features", "bias")
-_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 
 
 def find_edits(base: nn.Module, model: nn.Module) -> list[Edit]:
@@ -97,11 +66,11 @@ def apply_edits(base: nn.Module, edits: list[Any], device: torch.device, dtype: 
             f"the recipe replaces {', '.join(strangers)}, which {type(base).__name__} does not have; "
             "give the network that the recipe was made from."
         )
-    build = lambda entry: _build(entry, device, dtype)
-    block = lambda edit: build_block(base.get_submodule(edit["at"]), edit["block"], build)
+    made_of = lambda entry: build(entry, device, dtype)
+    block = lambda edit: build_block(base.get_submodule(edit["at"]), edit["block"], made_of)
     try:
         modules = {
-            edit["at"]: block(edit) if "block" in edit else build(edit["module"])
+            edit["at"]: block(edit) if "block" in edit else made_of(edit["module"])
             for edit in edits
             if "leave" not in edit
         }
@@ -148,9 +117,9 @@ def _compare(base: nn.Module, model: nn.Module, name: str, seen: dict[int, nn.Mo
         return
     if isinstance(model, fx.GraphModule):
         kept = {target: _is_kept(base, model, target) for target in called_modules(model)}
-        yield {"at": name, "block": describe_block(model, name, kept, _describe)}
+        yield {"at": name, "block": describe_block(model, name, kept, describe)}
         return
-    yield {"at": name, "module": _describe(model, name)}
+    yield {"at": name, "module": describe(model, name)}
 
 
 def _children(module: nn.Module) -> dict[str, nn.Module]:
@@ -175,73 +144,4 @@ def _same_alone(base: nn.Module, model: nn.Module) -> bool:
         key: None if tensor is None else tuple(tensor.shape)
         for key, tensor in (*module._parameters.items(), *module._buffers.items())
     }
-    arguments = _ACTIVATIONS.get(type(base).__name__, ()) if _is_activation(base) else ()
-    if type(base) in {nn.Conv1d, nn.Conv2d}:
-        arguments = _CONVOLUTION
-    return own(base) == own(model) and all(getattr(base, key) == getattr(model, key) for key in arguments)
-
-
-def _describe(module: nn.Module, name: str) -> dict[str, Any]:
-    """Describe a Sequential, a Linear or an activation by plain values."""
-    if type(module) is nn.Sequential:
-        return {"class": "Sequential", "children": _describe_children(module, name)}
-    if type(module) is Parallel:
-        return {"class": "Parallel", "children": _describe_children(module, name)}
-    if type(module) is nn.Linear:
-        sizes = {"in_features": module.in_features, "out_features": module.out_features}
-        return {"class": "Linear", **sizes, "bias": module.bias is not None}
-    if type(module) in {nn.Conv1d, nn.Conv2d}:
-        geometry = {key: getattr(module, key) for key in _CONVOLUTION}
-        return {"class": type(module).__name__, **geometry, "bias": module.bias is not None}
-    if _is_activation(module):
-        kind = type(module).__name__
-        return {"class": kind, **{key: _to_json(getattr(module, key)) for key in _ACTIVATIONS[kind]}}
-    raise EmbeddingError(
-        f"'{name}' differs from the base network and is a {type(module).__name__}; a recipe can hold only Linear, "
-        "Conv1d, Conv2d, Sequential, sums of these and the activations of torch.nn."
-    )
-
-
-def _describe_children(module: nn.Module, name: str) -> list[list[Any]]:
-    """Describe the children of a module in their order."""
-    return [[key, _describe(child, f"{name}.{key}" if name else key)] for key, child in module.named_children()]
-
-
-def _build(entry: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Build a described module without drawing from the random number generator."""
-    entry = dict(entry) if isinstance(entry, dict) else {}
-    kind = entry.pop("class", None)
-    where = {"device": "meta", "dtype": dtype}
-    if kind in {"Sequential", "Parallel"} and entry.keys() == {"children"}:
-        built = nn.Sequential() if kind == "Sequential" else Parallel()
-        for key, child in entry["children"]:
-            built.add_module(str(key), _build(child, device, dtype))
-        return built
-    if kind == "Linear" and entry.keys() == set(_LINEAR):
-        return nn.Linear(**entry, **where).to_empty(device=device)
-    if kind in {"Conv1d", "Conv2d"} and entry.keys() == {*_CONVOLUTION, "bias"}:
-        # JSON has lists for tuples, which a convolution takes apart in other ways.
-        entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        return getattr(nn, kind)(**entry, **where).to_empty(device=device)
-    if kind in _ACTIVATIONS and entry.keys() == set(_ACTIVATIONS[kind]):
-        arguments = {key: _from_json(value) for key, value in entry.items()}
-        if kind == "PReLU":
-            return nn.PReLU(**arguments, **where).to_empty(device=device)
-        return getattr(nn, kind)(**arguments)
-    raise LoadError(f"the recipe describes {kind!r} with {sorted(entry)}, which no recipe of this version can hold.")
-
-
-def _is_activation(module: nn.Module) -> bool:
-    """Tell torch.nn's own activations from a user's class of the same name."""
-    kind = type(module).__name__
-    return kind in _ACTIVATIONS and type(module) is getattr(nn, kind)
-
-
-def _to_json(value: Any) -> Any:
-    """Write infinite limits as text, which JSON can hold."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _from_json(value: Any) -> Any:
-    """Read infinite limits back."""
-    return float(value) if value in {"inf", "-inf", "nan"} else value
+    return own(base) == own(model) and all(getattr(base, key) == getattr(model, key) for key in arguments_of(base))

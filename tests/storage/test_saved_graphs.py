@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 import liftscape as ls
-from liftscape.embedding._recipe import apply_edits, find_edits
 from liftscape.sites import copy_with
+from liftscape.storage._edits import apply_edits, find_edits
 
 F64 = torch.float64
 X = torch.randn(9, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -64,9 +64,9 @@ def test_a_traced_network_comes_back_without_inputs(make: type, at: str, tmp_pat
     torch.manual_seed(0)
     base = make().to(F64).eval()
     model = traced(base, at)
-    path = ls.save_folded(base, model, tmp_path / "net.safetensors")
+    path = ls.save(model, tmp_path / "net.safetensors", base=base)
     torch.manual_seed(5)
-    again = ls.load_folded(make, path).eval()
+    again = ls.load(make, path).eval()
     seen, expected = again(X), model(X)
     pairs = [(seen, expected)] if at else [(seen[key], expected[key]) for key in ("logits", "sum")]
     assert all(torch.equal(one, other) for one, other in pairs)
@@ -138,6 +138,6 @@ def test_a_fold_of_a_network_that_reads_sizes_comes_back_at_other_sizes(tmp_path
     torch.manual_seed(0)
     model, x = Sizes().to(F64), torch.randn(5, 3, 6, dtype=F64)
     folded = ls.fold(model, x, at="gelu", method="least-squares")
-    path = ls.save_folded(model, folded, tmp_path / "small.safetensors")
+    path = ls.save(folded, tmp_path / "small.safetensors", base=model)
     other = torch.randn(7, 4, 6, dtype=F64)
-    assert torch.equal(ls.load_folded(lambda: model, path)(other), folded.model(other))
+    assert torch.equal(ls.load(lambda: model, path)(other), folded.model(other))

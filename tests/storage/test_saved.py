@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import liftscape as ls
-from liftscape.embedding._recipe import apply_edits
-from liftscape.embedding._weights import read_weights
+from liftscape.storage._edits import apply_edits
+from liftscape.storage._weights import read_weights
 
 F64 = torch.float64
 INPUTS = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -29,29 +29,29 @@ def embedding() -> "ls.Embedding":
 
 
 def test_a_round_trip_is_exact_and_the_bytes_are_the_same(embedding: "ls.Embedding", tmp_path: Path) -> None:
-    first = ls.save_embedded(embedding, tmp_path / "first")
-    second = ls.save_embedded(embedding, tmp_path / "second")
+    first = ls.save(embedding, tmp_path / "first")
+    second = ls.save(embedding, tmp_path / "second")
     for name in ("model.safetensors", "recipe.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    again = ls.load_embedded(ls.nets.mlp((3, 2, 2)), first)
+    again = ls.load(ls.nets.mlp((3, 2, 2)), first)
     assert torch.equal(again(INPUTS), embedding.model(INPUTS))
     folded = ls.fold(again, INPUTS).model
-    saved = ls.save_embedded((ls.nets.mlp((3, 2, 2)), folded), tmp_path / "folded")
-    assert torch.equal(ls.load_embedded(ls.nets.mlp((3, 2, 2)), saved)(INPUTS), folded(INPUTS))
+    saved = ls.save(folded, tmp_path / "folded", base=ls.nets.mlp((3, 2, 2)))
+    assert torch.equal(ls.load(ls.nets.mlp((3, 2, 2)), saved)(INPUTS), folded(INPUTS))
 
 
 def test_a_truncated_file_of_weights_is_named(embedding: "ls.Embedding", tmp_path: Path) -> None:
-    folder = ls.save_embedded(embedding, tmp_path / "lifted")
+    folder = ls.save(embedding, tmp_path / "lifted")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
     with pytest.raises(ls.LiftscapeError, match="truncated"):
-        ls.load_embedded(ls.nets.mlp((3, 2, 2)), folder)
+        ls.load(ls.nets.mlp((3, 2, 2)), folder)
 
 
 def test_another_base_network_is_refused(embedding: "ls.Embedding", tmp_path: Path) -> None:
-    folder = ls.save_embedded(embedding, tmp_path / "lifted")
+    folder = ls.save(embedding, tmp_path / "lifted")
     with pytest.raises(ls.LiftscapeError, match=r"recipe|fit|shape"):
-        ls.load_embedded(nn.Sequential(nn.Linear(3, 2)), folder)
+        ls.load(nn.Sequential(nn.Linear(3, 2)), folder)
 
 
 @pytest.mark.parametrize("name", ["net", "net.safetensors"])
@@ -59,9 +59,9 @@ def test_a_save_that_is_cut_off_leaves_one_network_whole(
     embedding: "ls.Embedding", name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, place = ls.nets.mlp((3, 2, 2)), tmp_path / name
-    ls.save_embedded(embedding, place)
+    ls.save(embedding, place)
     with pytest.raises(ls.LiftscapeError, match="already holds another network"):
-        ls.save_embedded((base, base), place)
+        ls.save(base, place, base=base)
     moved = Path.replace
     for steps in (0, 1):
         left = [steps]
@@ -75,9 +75,9 @@ def test_a_save_that_is_cut_off_leaves_one_network_whole(
         with monkeypatch.context() as patched:
             patched.setattr(Path, "replace", cut_off)
             with pytest.raises(KeyboardInterrupt):
-                ls.save_embedded((base, base), place, overwrite=True)
+                ls.save(base, place, base=base, overwrite=True)
         expected = base if steps else embedding.model
-        assert torch.equal(ls.load_embedded(base, place)(INPUTS), expected(INPUTS))
+        assert torch.equal(ls.load(base, place)(INPUTS), expected(INPUTS))
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
@@ -90,20 +90,20 @@ def test_a_new_place_that_is_not_reached_holds_nothing(
     monkeypatch.setattr(Path, "replace", cut_off)
     for name in ("net", "net.safetensors"):
         with pytest.raises(KeyboardInterrupt):
-            ls.save_embedded(embedding, tmp_path / name)
+            ls.save(embedding, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_were_changed_or_carry_no_recipe_are_refused(embedding: "ls.Embedding", tmp_path: Path) -> None:
-    place = ls.save_embedded(embedding, tmp_path / "net.safetensors")
+    place = ls.save(embedding, tmp_path / "net.safetensors")
     content = bytearray(place.read_bytes())
     content[-1] ^= 1
     place.write_bytes(content)
     with pytest.raises(ls.LiftscapeError, match="does not hold the tensors that it was written with"):
-        ls.load_embedded(ls.nets.mlp((3, 2, 2)), place)
+        ls.load(ls.nets.mlp((3, 2, 2)), place)
     save_file({"0.weight": torch.zeros(2, 3)}, place)
     with pytest.raises(ls.LiftscapeError, match="carries no recipe"):
-        ls.load_embedded(ls.nets.mlp((3, 2, 2)), place)
+        ls.load(ls.nets.mlp((3, 2, 2)), place)
 
 
 @pytest.mark.parametrize(

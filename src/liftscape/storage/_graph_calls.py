@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from liftscape.embedding._graph_values import argument, as_plain, function_of, methods, name_of, spelt
 from liftscape.functional import copy_model
 from liftscape.outcomes import EmbeddingError, LoadError
+from liftscape.storage._graph_values import argument, as_plain, function_of, methods, name_of, spelt
 
 __all__ = ["build_block", "called_modules", "describe_block"]
 
