@@ -165,7 +165,10 @@ def test_data_without_numbers_and_modules_that_refuse_their_input_are_told_in_a_
     [
         ("ls.fold(net, method=ls.Proved(box=x))", "a box is two tensors (low, high) of one input"),
         ("ls.fold(net, method=ls.Proved(box=(-1.0, 1.0)))", "a box is two tensors (low, high) of one input"),
-        ("ls.fold_within(ls.EmpiricalRisk(net, 'mse', (x, x[:, :2])), '0.1%')", "but '0.1%' of 'loss' was given"),
+        (
+            "ls.fold_within(ls.EmpiricalRisk(net, 'mse', (x, x[:, :2])), budget='0.1%')",
+            "but '0.1%' of 'loss' was given",
+        ),
     ],
 )
 def test_arguments_of_other_types_are_told_where_no_type_is_checked(call: str, sentence: str) -> None:

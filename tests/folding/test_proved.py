@@ -1,6 +1,7 @@
 """Bounds hold for every input of a box, and what is proved to be linear there survives every attack."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -101,12 +102,37 @@ def test_a_box_that_is_too_large_proves_nothing_and_a_network_that_is_no_chain_i
     for wrong in ((wide, -wide), (wide, wide[:2]), (wide * float("inf"), wide * float("inf"))):
         with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
             interval_bounds(model, *wrong)
-    with pytest.raises(ls.LiftscapeError, match="needs a box"):
-        ls.fold(model, wide[None], method="proved")
     with pytest.raises(SiteError, match="'1' is a GELU, through which no bounds"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.GELU()).to(F64), -wide, wide)
     with pytest.raises(SiteError, match="BatchNorm in eval mode"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).to(F64), -wide, wide)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("proved", r"needs a box of inputs; give method=Proved\(box=\(low, high\)\)"),
+        ("exactly", "method must be 'exact', 'least-squares', Exact.*'exactly' was given"),
+        (None, "method must be .*None was given"),
+    ],
+)
+def test_a_method_that_is_unknown_or_lacks_its_box_is_refused(method: Any, sentence: str) -> None:
+    with pytest.raises(ls.LiftscapeError, match=sentence):
+        ls.fold(ls.nets.mlp((3, 4, 2), "relu"), torch.ones(1, 3, dtype=F64), method=method)
+
+
+def test_a_proved_fold_reads_no_data_and_says_so() -> None:
+    ends = torch.ones(3, dtype=F64)
+    with pytest.raises(ls.LiftscapeError, match="holds on its box and reads no data; leave inputs out"):
+        ls.fold(ls.nets.mlp((3, 4, 2), "relu"), ends[None], method=ls.Proved((-ends, ends)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("bounds", ["box", None])
+def test_bounds_of_another_kind_are_refused(bounds: Any) -> None:
+    with pytest.raises(ls.LiftscapeError, match="bounds must be 'linear' or 'interval'"):
+        ls.Proved((torch.zeros(3), torch.ones(3)), bounds=bounds)
 
 
 class Squared(nn.Linear):
