@@ -12,7 +12,7 @@ from liftscape._random import as_generator
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
 from liftscape.folding import Collapse, Fold, FoldSearch, Trim, output_gap, search_difference
 from liftscape.functional import require_module
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient", "check_hessian"]
@@ -44,7 +44,7 @@ class CheckRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Check(Outcome):
+class Check(TableOutcome):
     """A table of laws; it is truthy if all of them hold.
 
     Attributes:

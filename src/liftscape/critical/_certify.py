@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._sketch import spectrum
 from liftscape.critical._criticality import contraction
 from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
@@ -59,6 +60,9 @@ class Certificate(Outcome):
     evidence: dict[str, Any]
     reason: str
     advice: str
+
+    def _figure(self) -> str:
+        return spectrum(values, "eigenvalues of the Hessian") if (values := self.evidence.get("spectrum")) else ""
 
 
 def certify(

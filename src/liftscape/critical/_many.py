@@ -13,7 +13,7 @@ from liftscape.critical._batched import Landscape, draw_starts, landscape_of
 from liftscape.critical._iterate import Progress, Search
 from liftscape.critical._newton_mr import Method
 from liftscape.critical._search import CriticalSearch, check_search, search_outcome
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, TableOutcome
 from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["CriticalPoints", "find_critical_points"]
@@ -23,7 +23,7 @@ _DESCENT_STEPS = 12
 
 
 @dataclass(frozen=True)
-class CriticalPoints(Outcome):
+class CriticalPoints(TableOutcome):
     """Distinct critical points, and what became of every start.
 
     Attributes:
@@ -35,6 +35,8 @@ class CriticalPoints(Outcome):
         output_tolerance: largest difference in outputs on the data, relative to the largest output, above which two
             points are distinct.
     """
+
+    _rows = "points"
 
     points: tuple[CriticalSearch, ...]
     hits: tuple[int, ...]

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log10, nan
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from liftscape._random import as_generator
+from liftscape._sketch import curve
 from liftscape.critical._batched import SequentialLandscape, draw_starts
 from liftscape.critical._criticality import contraction
 from liftscape.critical._iterate import End, Progress, Search, SearchState
@@ -99,6 +101,14 @@ class CriticalSearch(Outcome):
     dtype: str
     reason: str
     advice: str
+
+    def _figure(self) -> str:
+        norms = [step.gradient_norm for step in self.history]
+        return curve(
+            [float(step) for step in range(len(norms))],
+            [log10(norm) if norm > 0 else nan for norm in norms],
+            "log₁₀ ‖∇R‖",
+        )
 
 
 def find_critical_point(

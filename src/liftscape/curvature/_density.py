@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from liftscape._random import as_generator
+from liftscape._sketch import spectrum
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._estimate import student_quantile
 from liftscape.curvature._lanczos import extend, ritz, start
@@ -138,6 +139,9 @@ class SpectralDensity(Outcome):
         ])
         error = each.std(dim=0) / math.sqrt(len(each)) if len(each) > 1 else torch.full_like(points, math.nan)
         return each.mean(dim=0), error
+
+    def _figure(self) -> str:
+        return spectrum(self.nodes.flatten().tolist(), "Ritz values of all probes")
 
 
 def spectral_density(

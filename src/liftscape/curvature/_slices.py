@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._sketch import curve, heat_map
 from liftscape.curvature._directions import check_direction
 from liftscape.curvature._evaluations import evaluate
 from liftscape.curvature._saved import read_record, write_record
@@ -59,6 +60,9 @@ class Slice(Outcome):
         tensors, facts = read_record(path, "slice")
         return cls(tensors["coordinates"], tensors["values"], facts["norm"])
 
+    def _figure(self) -> str:
+        return curve(self.coordinates.tolist(), self.values.tolist(), "R(θ + a·u)")
+
 
 @dataclass(frozen=True)
 class Surface(Outcome):
@@ -103,6 +107,9 @@ class Surface(Outcome):
         tensors, facts = read_record(path, "surface")
         norms = (facts["norms"][0], facts["norms"][1])
         return cls(tensors["first"], tensors["second"], tensors["values"], norms, facts["cosine"])
+
+    def _figure(self) -> str:
+        return heat_map(self.values.tolist(), "R(θ + a·u + b·v)")
 
 
 def slice_1d(

@@ -13,7 +13,7 @@ from liftscape.folding._neighbours import joined_neighbours
 from liftscape.folding._operations import operations
 from liftscape.folding._sum_graph import collapse_sums, has_sums
 from liftscape.linearity import model_and_inputs
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, copy_with, first_batch, output_gap
 
@@ -41,7 +41,7 @@ class CollapseRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Collapse(Outcome):
+class Collapse(TableOutcome):
     """A network with fewer layers and branches and the same outputs on the data.
 
     Attributes:
@@ -56,6 +56,8 @@ class Collapse(Outcome):
         operations_after: the same.
         base: the network that was collapsed, as given.
     """
+
+    _rows = "report"
 
     model: nn.Module
     removed: tuple[str, ...]

@@ -11,7 +11,7 @@ from torch import nn
 from liftscape.folding._fold import fold
 from liftscape.folding._operations import operations
 from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
-from liftscape.outcomes import DataError, LiftscapeError, Outcome
+from liftscape.outcomes import DataError, LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.sites import copy_with, output_gap
 
@@ -54,7 +54,7 @@ class FoldStep(Outcome):
 
 
 @dataclass(frozen=True)
-class FoldSearch(Outcome):
+class FoldSearch(TableOutcome):
     """The smallest network within a budget, and all those on the way.
 
     Attributes:
@@ -66,6 +66,8 @@ class FoldSearch(Outcome):
         reason: one sentence.
         base: the network of the risk, as given.
     """
+
+    _rows = "steps"
 
     model: nn.Module
     removed: tuple[str, ...]

@@ -10,7 +10,7 @@ from liftscape.folding._affine_path import with_affine_paths
 from liftscape.folding._narrow import narrowed
 from liftscape.folding._operations import operations
 from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import change_of_outputs, copy_with
 
@@ -39,7 +39,7 @@ class TrimRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Trim(Outcome):
+class Trim(TableOutcome):
     """A network without its dead neurons.
 
     Attributes:

@@ -10,6 +10,7 @@ from typing import final
 import torch
 
 from liftscape._random import as_generator
+from liftscape._sketch import bars
 from liftscape.curvature import (
     Forecast,
     LayerCurvature,
@@ -24,7 +25,7 @@ from liftscape.curvature import (
     recorded,
 )
 from liftscape.inspection._use import LayerUse, advise_on_folds, layer_uses
-from liftscape.outcomes import NotFiniteError, Outcome
+from liftscape.outcomes import NotFiniteError, TableOutcome
 from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Inspection", "inspect"]
@@ -41,7 +42,7 @@ _ADVICE = {
 
 @final
 @dataclass(frozen=True)
-class Inspection(Outcome):
+class Inspection(TableOutcome):
     """One reading of a network on its data.
 
     Attributes:
@@ -72,6 +73,9 @@ class Inspection(Outcome):
     def rows(self) -> tuple[LayerCurvature, ...]:
         """The whole network, and each layer."""
         return (self.whole, *self.layers)
+
+    def _figure(self) -> str:
+        return bars([row.layer for row in self.rows], [row.trace.value for row in self.rows], "trace of the Hessian")
 
 
 def inspect(

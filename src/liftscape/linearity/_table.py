@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from liftscape._sketch import bars
 from liftscape.functional import require_module
 from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, fitting, replace_run
 from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import run_batches
 
@@ -50,7 +51,7 @@ class LinearityRow(Outcome):
 
 
 @dataclass(frozen=True)
-class LinearityTable(Outcome):
+class LinearityTable(TableOutcome):
     """One row for each activation module, in the order of the module tree.
 
     Attributes:
@@ -58,6 +59,9 @@ class LinearityTable(Outcome):
     """
 
     rows: tuple[LinearityRow, ...]
+
+    def _figure(self) -> str:
+        return bars([row.name for row in self.rows], [row.occupancy for row in self.rows], "share on the main piece")
 
 
 def layer_linearity(
