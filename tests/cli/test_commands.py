@@ -1,5 +1,7 @@
 """The commands on a user's own files: certify, lift, fold, and back."""
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -22,6 +24,14 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("demo", "inspect", "certify", "lift", "fold", "escape"))
     assert done.stdout.strip().endswith("False")
+
+
+def test_help_describes_each_command_as_its_docstring_does() -> None:
+    from liftscape.cli._descriptions import DESCRIPTIONS
+
+    for name, description in DESCRIPTIONS.items():
+        command = getattr(importlib.import_module(f"liftscape.cli._{name}"), name)
+        assert description == inspect.getdoc(command)
 
 
 def test_certify_after_a_search_says_what_the_point_is(command: Command) -> None:

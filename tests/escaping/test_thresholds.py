@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 import liftscape as ls
 from liftscape.escaping import best_thresholds
+from liftscape.escaping._affine_rows import stream_gradients
 from liftscape.escaping._crossings import choose_crossing
-from liftscape.escaping._directions import best_neuron
+from liftscape.escaping._neuron_directions import best_neuron
 from liftscape.escaping._refusals import separable_share
-from liftscape.escaping._rows import stream_gradients
 from liftscape.linearity import rows_read
 
 F64 = torch.float64

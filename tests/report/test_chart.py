@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from liftscape.report._chart import draw_chart
+from liftscape.report._study_chart import draw_chart
 from liftscape.report._style import figure_style
 from liftscape.studies.findings import Chart, Series
 

@@ -11,7 +11,7 @@ import liftscape as ls
 from liftscape.curvature import Estimate
 from liftscape.curvature._block_curvature import LayerCurvature
 from liftscape.report import layer_rows, reading_rows, write_inspection_report
-from liftscape.report._layers import draw_extremes
+from liftscape.report._layer_panels import draw_extremes
 from liftscape.report._style import figure_style
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liftscape.report._captions import power_of_ten
-from liftscape.report._labels import spread
+from liftscape.report._edge_labels import spread
 
 positions = st.lists(st.floats(-5, 5), max_size=12, unique=True)
 

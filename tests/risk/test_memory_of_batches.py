@@ -11,8 +11,8 @@ from torch.nn import functional
 
 import liftscape as ls
 from liftscape.derivatives._hessian import gradient_graph
-from liftscape.memory._growth import growth_through
-from liftscape.memory._saved import saved_bytes
+from liftscape.memory._growth_of_bytes import growth_through
+from liftscape.memory._saved_tensors import saved_bytes
 
 F64 = torch.float64
 

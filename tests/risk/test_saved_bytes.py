@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 import liftscape as ls
 from liftscape.derivatives import unflatten
 from liftscape.derivatives._hessian import gradient_graph
-from liftscape.memory._saved import _counted, _walked
+from liftscape.memory._saved_tensors import _counted, _walked
 from liftscape.outcomes import DataError
 
 F64 = torch.float64

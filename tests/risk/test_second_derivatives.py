@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 
 import liftscape as ls
-from liftscape.memory._saved import saved_bytes
+from liftscape.memory._saved_tensors import saved_bytes
 
 F64 = torch.float64
 

@@ -2,8 +2,8 @@
 
 from liftscape.activations._inflections import Inflection, inflections
 from liftscape.activations._kinds import Kind, as_module, kind_of, module_of
+from liftscape.activations._piece_table import PieceTable, occupied_piece, piece_table
 from liftscape.activations._pieces import AffinePiece, affine_pieces, is_positively_homogeneous, kinks
-from liftscape.activations._table import PieceTable, occupied_piece, piece_table
 from liftscape.activations._tails import affine_tails, tail_beyond
 
 __all__ = [

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from liftscape import __version__
-from liftscape.cli._certify import certify
-from liftscape.cli._demo import demo
-from liftscape.cli._escape import escape
-from liftscape.cli._fold import fold
-from liftscape.cli._inspect import inspect
-from liftscape.cli._lift import lift
-from liftscape.cli._study import study
+from liftscape.cli._descriptions import DESCRIPTIONS
 
 __all__ = ["app", "run"]
 
@@ -24,8 +18,9 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-for _command in (demo, study, inspect, certify, lift, fold, escape):
-    app.command(_command)
+# A command's module, and torch with it, is imported when the command is asked for.
+for _name, _description in DESCRIPTIONS.items():
+    app.command(f"liftscape.cli._{_name}:{_name}", name=_name, help=_description)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,15 +1,30 @@
 """`liftscape certify`: what kind of point a network stands at."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from safetensors.torch import save
 
+from liftscape._files import write_atomically
+from liftscape.cli._inspect import inspection_tables, run_inspection, write_page
 from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
-
-if TYPE_CHECKING:
-    from liftscape.critical import CriticalSearch
-    from liftscape.risk import EmpiricalRisk
+from liftscape.cli._print import (
+    as_json,
+    as_text,
+    facts,
+    interrupted_as,
+    progress,
+    show,
+    user_output_aside,
+    write_json,
+)
+from liftscape.cli._user_model import load, risk_of
+from liftscape.critical import CriticalSearch, find_critical_point
+from liftscape.critical import certify as certify_risk
+from liftscape.outcomes import LoadError, to_plain
+from liftscape.report import check_folder
+from liftscape.risk import EmpiricalRisk
 
 Search = Literal["minimum", "newton-mr", "none"]
 
@@ -45,25 +60,9 @@ def certify(
     The certificate comes with its evidence: gradient norm, inertia of the Hessian, thresholds, kink margin; beside it
     stand the parameters, trace and extreme eigenvalues of each layer.
     """
-    from liftscape.cli._inspect import inspection_tables, run_inspection, write_page
-    from liftscape.cli._load import load, risk_of
-    from liftscape.cli._print import (
-        as_json,
-        as_text,
-        facts,
-        interrupted_as,
-        progress,
-        show,
-        user_output_aside,
-        write_json,
-    )
-
     target = _DEFAULT if out is None and not json else out
     _check_outputs(target, save_point, search)
     with user_output_aside():
-        from liftscape.critical import certify as certify_risk
-        from liftscape.outcomes import to_plain
-
         given = load(model, data, weights, recipe, dtype)
         risk = risk_of(given, loss)
         found = None if search == "none" else _search(risk, search)
@@ -106,16 +105,13 @@ def _is_json(target: Path) -> bool:
     return target.suffix == ".json"
 
 
-def _search(risk: "EmpiricalRisk", method: Literal["minimum", "newton-mr"]) -> "CriticalSearch":
+def _search(risk: EmpiricalRisk, method: Literal["minimum", "newton-mr"]) -> CriticalSearch:
     """Search a critical point from the model's own weights."""
-    from liftscape.cli._print import progress
-    from liftscape.critical import find_critical_point
-
     with progress("searching a critical point") as advance:
         return find_critical_point(risk, method=method, progress=advance)
 
 
-def _summary(found: "CriticalSearch") -> dict[str, Any]:
+def _summary(found: CriticalSearch) -> dict[str, Any]:
     """Return a search without its parameters and its history."""
     kept = ("status", "value", "gradient_norm", "flatness", "method", "tolerance", "reason", "advice")
     return {name: entry for name, entry in found.to_dict().items() if name in kept} | {"steps": len(found.history)}
@@ -159,12 +155,8 @@ def _short(entry: Any) -> str:
     return f"{entry:.3g}" if isinstance(entry, float) else str(entry)
 
 
-def _save_point(found: "CriticalSearch", path: Path) -> None:
+def _save_point(found: CriticalSearch, path: Path) -> None:
     """Save the found point's weights."""
-    from safetensors.torch import save
-
-    from liftscape._files import write_atomically
-
     path.parent.mkdir(parents=True, exist_ok=True)
     # Clones, since a tied tensor may stand in a file of weights only as two.
     tensors = {name: tensor.clone().contiguous() for name, tensor in found.model.state_dict().items()}
@@ -173,8 +165,6 @@ def _save_point(found: "CriticalSearch", path: Path) -> None:
 
 def _check_outputs(out: Path | None, save_point: Path | None, search: Search) -> None:
     """Raise before the work is done if its result could not be written."""
-    from liftscape.outcomes import LoadError
-
     if save_point is not None and search == "none":
         raise LoadError(f"--save-point {save_point} saves what a search finds; give --search minimum or newton-mr.")
     if save_point is not None and save_point.suffix != ".safetensors":
@@ -186,8 +176,6 @@ def _check_outputs(out: Path | None, save_point: Path | None, search: Search) ->
     if out is None:
         return
     if not _is_json(out):
-        from liftscape.report import check_folder
-
         check_folder(out)
     elif out.is_dir():
         raise LoadError(f"{out} is a folder; name a file.")

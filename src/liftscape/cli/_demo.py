@@ -1,14 +1,15 @@
 """`liftscape demo`: the embedding principle on real data, with its certificates and a report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from liftscape.cli._options import Json
-
-if TYPE_CHECKING:
-    from liftscape.studies.embedding_principle_result import DemoResult
+from liftscape.cli._print import interrupted_as, progress, show, table, write_json
+from liftscape.report import check_folder, write_demo_report
+from liftscape.studies.embedding_principle import run
+from liftscape.studies.embedding_principle_result import DemoResult
 
 
 def demo(
@@ -21,17 +22,10 @@ def demo(
 
     The report is one HTML file that opens offline.
     """
-    from liftscape.cli._print import interrupted_as, progress, show, write_json
-    from liftscape.report import check_folder
-
     check_folder(out)
     with progress("starting") as advance:
-        from liftscape.studies.embedding_principle import run
-
         result = run(seed=seed, progress=advance)
     with interrupted_as(f"{out} may hold part of a report"):
-        from liftscape.report import write_demo_report
-
         page = write_demo_report(result, out)
     with interrupted_as(f"{page} was written"):
         if json:
@@ -40,10 +34,8 @@ def demo(
         show(*_tables(result), "", result.verdict, f"Report: {page}")
 
 
-def _tables(result: "DemoResult") -> list[Any]:
+def _tables(result: DemoResult) -> list[Any]:
     """Return the critical points and their lifts as two tables, which fit a terminal of 80 columns."""
-    from liftscape.cli._print import table
-
     rows = result.table()
     if not rows:
         return []

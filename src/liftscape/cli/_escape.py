@@ -1,14 +1,17 @@
 """`liftscape escape`: leave a plateau by a layer whose neurons are bent where that lowers the loss most."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 from cyclopts import Parameter
 
+from liftscape.cli._network import check_places, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
-
-if TYPE_CHECKING:
-    from liftscape.escaping import Escape
+from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import load, risk_of
+from liftscape.escaping import Escape
+from liftscape.escaping import escape as find_way_down
 
 
 def escape(
@@ -49,16 +52,8 @@ def escape(
 
     Writes the deeper network, or says why there is no way down and writes nothing.
     """
-    from liftscape.cli._load import load, risk_of
-    from liftscape.cli._network import check_places, save_network
-    from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
-
     check_places(out, None)
     with user_output_aside(), progress("escaping") as advance:
-        import torch
-
-        from liftscape.escaping import escape as find_way_down
-
         given = load(model, data, weights, recipe, dtype)
         found = find_way_down(
             risk_of(given, loss),
@@ -81,10 +76,8 @@ def escape(
         show(*_tables(found, out))
 
 
-def _tables(found: "Escape", out: Path) -> tuple[Any, ...]:
+def _tables(found: Escape, out: Path) -> tuple[Any, ...]:
     """Return what is printed."""
-    from liftscape.cli._print import facts, table
-
     if found.status == "none":
         return (facts("No way down", {"reason": found.reason, "written to": "nothing was written"}),)
     after = found.value - found.decrease

@@ -1,20 +1,22 @@
 """`liftscape fold`: remove the layers that are linear on the data, or as many as a budget allows."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from torch import nn
 
+from liftscape.cli._data import load_data
+from liftscape.cli._network import check_places, relative_gap, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, LossName, Model, Recipe, Weights
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import nn
-
-    from liftscape.cli._load import Loaded
-    from liftscape.folding import Fold, FoldSearch
-    from liftscape.integrations import OnnxExport
+from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import Loaded, load, risk_of
+from liftscape.folding import Fold, FoldSearch, fold_within
+from liftscape.folding import fold as remove_layers
+from liftscape.integrations import OnnxExport
+from liftscape.integrations.onnx_files import export_onnx
+from liftscape.outcomes import LoadError
 
 
 def fold(
@@ -62,16 +64,9 @@ def fold(
     With --budget, layers leave by least squares as well: the one that costs least for each operation saved is next.
     Writes the shallower network as safetensors with its recipe; `--recipe` of the other commands takes it up again.
     """
-    from liftscape.cli._load import load
-    from liftscape.cli._network import check_places, relative_gap, save_network
-    from liftscape.cli._print import interrupted_as, progress, show, user_output_aside, write_json
-
     share = _share(budget, held_out)
     check_places(out, onnx)
     with user_output_aside(), progress("folding") as advance:
-        from liftscape.folding import Fold
-        from liftscape.folding import fold as remove_layers
-
         given = load(model, data, weights, recipe, dtype)
         if share is None:
             folded = remove_layers(given.model, given.data, at=at)
@@ -91,8 +86,6 @@ def fold(
 
 def _share(text: str | None, held_out: str | None) -> float | None:
     """Read a budget, as a share or in per cent; None for none, which leaves nothing to check on held-out data."""
-    from liftscape.outcomes import LoadError
-
     if text is None:
         if held_out is None:
             return None
@@ -107,36 +100,28 @@ def _share(text: str | None, held_out: str | None) -> float | None:
 
 
 def _search(
-    given: "Loaded",
+    given: Loaded,
     share: float,
     by: str,
     loss: str | None,
     held_out: str | None,
     at: list[str] | None,
-    advance: "Callable[..., None]",
-) -> "FoldSearch":
+    advance: Callable[..., None],
+) -> FoldSearch:
     """Search the folds of a user's network."""
-    from liftscape.cli._data import load_data
-    from liftscape.cli._load import risk_of
-    from liftscape.folding import fold_within
-
     risk = risk_of(given, loss)
     kept = None if held_out is None else load_data(held_out, next(given.model.parameters()).dtype)
     return fold_within(risk, budget=share, by=by, held_out=kept, at=at, progress=advance)
 
 
-def _exported(model: "nn.Module", given: "Loaded", onnx: Path) -> "tuple[tuple[Path, bytes], OnnxExport]":
+def _exported(model: nn.Module, given: Loaded, onnx: Path) -> tuple[tuple[Path, bytes], OnnxExport]:
     """Return an ONNX file, not yet written, and its evidence."""
-    from liftscape.integrations.onnx_files import export_onnx
-
     content, exported = export_onnx(model, given.data, onnx)
     return (onnx, content), exported
 
 
-def _onnx_table(exported: "OnnxExport") -> Any:
+def _onnx_table(exported: OnnxExport) -> Any:
     """Return what is told of an ONNX file."""
-    from liftscape.cli._print import facts
-
     verdict = "within" if exported.agrees else "ABOVE"
     values = {
         "gap of onnxruntime to torch": f"{exported.gap:.1e} (relative), {verdict} {exported.tolerance:.0e}",
@@ -146,10 +131,8 @@ def _onnx_table(exported: "OnnxExport") -> Any:
     return facts("ONNX file", values)
 
 
-def _fold_tables(folded: "Fold", gap: float, out: Path) -> tuple[Any, Any]:
+def _fold_tables(folded: Fold, gap: float, out: Path) -> tuple[Any, Any]:
     """Return what an exact fold prints."""
-    from liftscape.cli._print import facts, table
-
     columns = ("activation", "between", "neurons", "linear", "dead", "folded", "reason")
     rows = [
         (
@@ -172,10 +155,8 @@ def _fold_tables(folded: "Fold", gap: float, out: Path) -> tuple[Any, Any]:
     return table("Activations between two affine maps", columns, rows), facts("Folded network", values)
 
 
-def _search_tables(found: "FoldSearch", gap: float, out: Path) -> tuple[Any, Any]:
+def _search_tables(found: FoldSearch, gap: float, out: Path) -> tuple[Any, Any]:
     """Return what a search prints."""
-    from liftscape.cli._print import facts, table
-
     first, last = found.steps[0], found.steps[len(found.removed)]
     columns = ("layer", "how", "R²", "loss", f"{found.by}, checked", "parameters", "operations", "within the budget")
     rows = [

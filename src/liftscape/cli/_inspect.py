@@ -1,16 +1,19 @@
 """`liftscape inspect`: where training stands, and how each layer bends the loss."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 from cyclopts import Parameter
 
 from liftscape.cli._options import Checkpoint, Data, Dtype, Json, LossName, Model, Recipe, Weights
-
-if TYPE_CHECKING:
-    from liftscape.curvature import Forecast
-    from liftscape.inspection import Inspection
-    from liftscape.risk import EmpiricalRisk
+from liftscape.cli._print import facts, interrupted_as, progress, show, table, tell, user_output_aside, write_json
+from liftscape.cli._user_model import load, risk_of
+from liftscape.curvature import Forecast
+from liftscape.inspection import Inspection
+from liftscape.inspection import inspect as inspect_risk
+from liftscape.report import check_folder, layer_rows, reading_rows, use_rows, write_inspection_report
+from liftscape.risk import EmpiricalRisk
 
 _DEFAULT = Path("inspection")
 # A cost that is over before it is read needs no announcement.
@@ -41,10 +44,6 @@ def inspect(
     its parameters, trace and extreme eigenvalues with bounds; then how linear each layer is, and what a fold would
     cost and save.
     """
-    from liftscape.cli._load import load, risk_of
-    from liftscape.cli._print import interrupted_as, show, user_output_aside, write_json
-    from liftscape.report import check_folder
-
     folder = _DEFAULT if out is None and not json else out
     if folder is not None:
         check_folder(folder)
@@ -61,8 +60,8 @@ def inspect(
 
 
 def run_inspection(
-    risk: "EmpiricalRisk", layers: list[str] | None, probes: int, seed: int, checkpoint: Path | None
-) -> "Inspection":
+    risk: EmpiricalRisk, layers: list[str] | None, probes: int, seed: int, checkpoint: Path | None
+) -> Inspection:
     """Inspect with a cost of seconds said beforehand on stderr, and a bar.
 
     Args:
@@ -75,12 +74,8 @@ def run_inspection(
     Returns:
         The reading.
     """
-    import torch
 
-    from liftscape.cli._print import interrupted_as, progress, tell
-    from liftscape.inspection import inspect as inspect_risk
-
-    def announce(cost: "Forecast") -> None:
+    def announce(cost: Forecast) -> None:
         if cost.seconds >= _WORTH_SAYING:
             tell(f"Expected cost: {cost}")
 
@@ -98,7 +93,7 @@ def run_inspection(
         )
 
 
-def write_page(found: "Inspection", folder: Path, result: str, certificate: dict[str, Any] | None = None) -> Path:
+def write_page(found: Inspection, folder: Path, result: str, certificate: dict[str, Any] | None = None) -> Path:
     """Write the report.
 
     Args:
@@ -110,12 +105,10 @@ def write_page(found: "Inspection", folder: Path, result: str, certificate: dict
     Returns:
         The page.
     """
-    from liftscape.report import write_inspection_report
-
     return write_inspection_report(found, folder, result, certificate)
 
 
-def inspection_tables(found: "Inspection") -> list[Any]:
+def inspection_tables(found: Inspection) -> list[Any]:
     """Return the reading and the layers as tables.
 
     Args:
@@ -124,9 +117,6 @@ def inspection_tables(found: "Inspection") -> list[Any]:
     Returns:
         The tables.
     """
-    from liftscape.cli._print import facts, table
-    from liftscape.report import layer_rows, reading_rows, use_rows
-
     named = {"Curvature by layer": layer_rows(found), "What each layer adds": use_rows(found)}
     tables = [
         table(title, list(rows[0]), [list(row.values()) for row in rows]) for title, rows in named.items() if rows

@@ -1,14 +1,17 @@
 """`liftscape lift`: insert layers that keep the outputs and the criticality."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 from cyclopts import Parameter
 
+from liftscape.cli._network import check_places, relative_gap, save_network
 from liftscape.cli._options import Data, Dtype, Force, Json, Model, Recipe, Weights
-
-if TYPE_CHECKING:
-    from liftscape.embedding import Embedding
+from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
+from liftscape.cli._user_model import load
+from liftscape.embedding import Embedding
+from liftscape.embedding import lift as insert_layers
 
 
 def lift(
@@ -37,16 +40,8 @@ def lift(
 
     Writes the deeper network to a folder; `liftscape fold MODEL --recipe FOLDER` takes it back.
     """
-    from liftscape.cli._load import load
-    from liftscape.cli._network import check_places, relative_gap, save_network
-    from liftscape.cli._print import facts, interrupted_as, progress, show, table, user_output_aside, write_json
-
     check_places(out, None)
     with user_output_aside(), progress("lifting"):
-        import torch
-
-        from liftscape.embedding import lift as insert_layers
-
         given = load(model, data, weights, recipe, dtype)
         embedding = insert_layers(
             given.model,
@@ -80,7 +75,7 @@ def lift(
         )
 
 
-def _describe(embedding: "Embedding") -> dict[str, Any]:
+def _describe(embedding: Embedding) -> dict[str, Any]:
     """Return the evidence with the predicted change of inertia, as ranges with both ends included."""
     corank, added = embedding.corank, embedding.added_parameters
     change = {"negative": [-corank, 0], "zero": [added, added + 2 * corank], "positive": [-corank, 0]}

@@ -6,6 +6,7 @@ from torch import nn
 
 from liftscape.cli._print import interrupted_as
 from liftscape.folding import output_gap
+from liftscape.integrations.onnx_files import check_onnx, write_onnx
 from liftscape.outcomes import LoadError
 from liftscape.samples import Batches
 from liftscape.storage import RECIPE, WEIGHTS, check_destination, save
@@ -41,15 +42,13 @@ def check_places(out: Path, onnx: Path | None) -> None:
     check_destination(out)
     if onnx is None:
         return
-    from liftscape.integrations.onnx_files import check_onnx
-
     if onnx.resolve() in {out.resolve(), (out / WEIGHTS).resolve(), (out / RECIPE).resolve()}:
         raise LoadError(f"--onnx {onnx} would overwrite what --out {out} writes; name another file.")
     check_onnx(onnx)
 
 
 def save_network(
-    base: nn.Module, model: nn.Module, out: Path, force: bool, onnx: "tuple[Path, bytes] | None" = None
+    base: nn.Module, model: nn.Module, out: Path, force: bool, onnx: tuple[Path, bytes] | None = None
 ) -> None:
     """Save a network with the recipe that makes it from its base.
 
@@ -69,7 +68,5 @@ def save_network(
         save(model, out, base=base, overwrite=force)
     if onnx is None:
         return
-    from liftscape.integrations.onnx_files import write_onnx
-
     with interrupted_as(f"{out} was written"):
         write_onnx(*onnx, overwrite=force)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from liftscape._files import write_atomically
 from liftscape._text import as_bytes, printable
 
 __all__ = [
@@ -56,8 +57,6 @@ def write_json(value: Mapping[str, Any], out: Path | None = None) -> None:
     if out is None:
         _write(text)
         return
-    from liftscape._files import write_atomically
-
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, as_bytes(text))
 

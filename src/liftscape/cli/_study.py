@@ -1,14 +1,17 @@
 """`liftscape study`: the claims of the paper as experiments that anyone can run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from liftscape.cli._options import Json
-
-if TYPE_CHECKING:
-    from liftscape.studies.findings import Findings
+from liftscape.cli._print import interrupted_as, progress, show, table, write_json
+from liftscape.outcomes import LoadError
+from liftscape.report import check_folder, write_studies_report, write_study_report
+from liftscape.studies.catalogue import STUDIES, settings_file, study_module
+from liftscape.studies.findings import Findings
+from liftscape.studies.runner import run_study
 
 _REPORT = "all"
 
@@ -34,9 +37,6 @@ def study(
 
     A study that was cut off goes on where it was; one that is finished is not run again.
     """
-    from liftscape.cli._print import show, table, write_json
-    from liftscape.studies.catalogue import STUDIES, settings_file, study_module
-
     if list_:
         show(table("Studies", ["name", "question"], list(STUDIES.items())))
         return
@@ -58,10 +58,6 @@ def study(
 
 def _check(chosen: list[str], config: Path | None, out: Path, jobs: int) -> None:
     """Raise before any work if the request makes no sense."""
-    from liftscape.outcomes import LoadError
-    from liftscape.report import check_folder
-    from liftscape.studies.catalogue import STUDIES
-
     if not chosen:
         raise LoadError(f"name the studies to run: all, or some of {', '.join(STUDIES)}.")
     if config is not None and len(chosen) != 1:
@@ -73,12 +69,8 @@ def _check(chosen: list[str], config: Path | None, out: Path, jobs: int) -> None
         check_folder(out / name)
 
 
-def _run(name: str, folder: Path, size: str, seeds: int | None, jobs: int, settings: Path, device: str) -> "Findings":
+def _run(name: str, folder: Path, size: str, seeds: int | None, jobs: int, settings: Path, device: str) -> Findings:
     """Run one study with a bar."""
-    from liftscape.cli._print import interrupted_as, progress
-    from liftscape.report import write_study_report
-    from liftscape.studies.runner import run_study
-
     with interrupted_as(f"the same command goes on from {folder}"), progress(name) as advance:
         findings = run_study(
             name,
@@ -94,16 +86,14 @@ def _run(name: str, folder: Path, size: str, seeds: int | None, jobs: int, setti
     return findings
 
 
-def _write(found: "list[Findings]", chosen: list[str], out: Path) -> Path:
+def _write(found: list[Findings], chosen: list[str], out: Path) -> Path:
     """Write the common report where there are several studies, and return the page to open."""
-    from liftscape.report import write_studies_report
-
     if len(found) == 1:
         return out / chosen[0] / "report.html"
     return write_studies_report(found, "The embedding principle in depth, claim by claim", out)
 
 
-def _claims(findings: "Findings") -> dict[str, Any]:
+def _claims(findings: Findings) -> dict[str, Any]:
     """Return a study's claims as plain values."""
     return {
         "study": findings.study,

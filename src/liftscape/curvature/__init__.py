@@ -4,14 +4,6 @@ from liftscape.curvature._basis import Basis
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
 from liftscape.curvature._density import SpectralDensity, spectral_density
 from liftscape.curvature._diagonal import Diagonal, diagonal
-from liftscape.curvature._directions import (
-    FlatManifold,
-    direction_between,
-    filter_normalised,
-    normal_direction,
-    random_direction,
-    tangent_direction,
-)
 from liftscape.curvature._eigenpairs import Eigenpairs, eigenpairs, most_negative_eigenpair
 from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._fisher import fisher
@@ -19,13 +11,21 @@ from liftscape.curvature._forecast import Forecast, eigenpairs_products, forecas
 from liftscape.curvature._gauss_newton import gauss_newton
 from liftscape.curvature._inertia import Inertia, inertia, inertia_of_spectrum
 from liftscape.curvature._layer_curvature import layer_curvature, layer_sizes
-from liftscape.curvature._layers import layers_of
+from liftscape.curvature._layer_entries import layers_of
 from liftscape.curvature._partial_inertia import PartialInertia, partial_inertia
 from liftscape.curvature._plateau import Plateau, plateau_of_spectrum, plateau_reading
 from liftscape.curvature._quadratic_model import newton_step
 from liftscape.curvature._recorded import recorded
+from liftscape.curvature._slice_directions import (
+    FlatManifold,
+    direction_between,
+    filter_normalised,
+    normal_direction,
+    random_direction,
+    tangent_direction,
+)
 from liftscape.curvature._slices import Slice, Surface, slice_1d, slice_2d
-from liftscape.curvature._trace import trace, trace_by_layer
+from liftscape.curvature._trace_estimate import trace, trace_by_layer
 from liftscape.curvature._trajectory import Trajectory, project_trajectory
 from liftscape.curvature._work import Progress
 from liftscape.derivatives import Hessian

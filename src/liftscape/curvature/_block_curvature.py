@@ -12,7 +12,7 @@ from liftscape.curvature._asymmetry import symmetric_to_rounding
 from liftscape.curvature._eigenpairs import eigenpairs
 from liftscape.curvature._estimate import Estimate
 from liftscape.curvature._recorded import resumed
-from liftscape.curvature._trace import trace
+from liftscape.curvature._trace_estimate import trace
 from liftscape.curvature._work import Progress
 from liftscape.operators import SymmetricOperator, require_finite_product
 from liftscape.outcomes import NotFiniteError, Outcome

@@ -7,7 +7,7 @@ import torch
 
 from liftscape._random import as_generator
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
-from liftscape.curvature._layers import layers_of, names_by_layer
+from liftscape.curvature._layer_entries import layers_of, names_by_layer
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk, require_risk

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.curvature._best_steps import Step, best_steps
 from liftscape.curvature._eigenpairs import most_negative_eigenpair
 from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
-from liftscape.curvature._steps import Step, best_steps
 from liftscape.curvature._work import Progress
 from liftscape.operators import SymmetricOperator, all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape._sketch import curve, heat_map
-from liftscape.curvature._directions import check_direction
 from liftscape.curvature._evaluations import evaluate
-from liftscape.curvature._saved import read_record, write_record
+from liftscape.curvature._sample_files import read_record, write_record
+from liftscape.curvature._slice_directions import check_direction
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk, require_risk

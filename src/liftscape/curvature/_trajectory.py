@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape._sketch import curve
-from liftscape.curvature._saved import read_record, write_record
+from liftscape.curvature._sample_files import read_record, write_record
 from liftscape.derivatives import flatten
 from liftscape.outcomes import LiftscapeError, Outcome
 

@@ -8,10 +8,10 @@ from liftscape.embedding._embed import WidenedSite, embed
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._fibre import copies_block, fibre_block
 from liftscape.embedding._gaps import EmbeddingGaps, largest_output_gap, measure_gaps
+from liftscape.embedding._inertia_prediction import DepthLaw, InertiaPrediction
 from liftscape.embedding._manifold import LiftedManifold, Membership
 from liftscape.embedding._merge import Merge, merge
 from liftscape.embedding._neuron_map import NeuronMap
-from liftscape.embedding._prediction import DepthLaw, InertiaPrediction
 from liftscape.embedding._width import add_null_neuron, split
 
 __all__ = [

@@ -14,10 +14,10 @@ from liftscape.embedding._choose import check_margin, choose_activation, choose_
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
 from liftscape.embedding._draw import numerical_rank, singular_values
 from liftscape.embedding._embedding import Embedding
+from liftscape.embedding._inertia_prediction import DepthLaw
 from liftscape.embedding._insert import insert, layer_suffix, lines_of, matrices_of
 from liftscape.embedding._manifold import LiftedManifold
 from liftscape.embedding._occupied_layer import OccupiedLayer
-from liftscape.embedding._prediction import DepthLaw
 from liftscape.embedding._preserved import require_preserved
 from liftscape.embedding._width_law import ComposedLaw
 from liftscape.functional import require_module, trainable_parameters

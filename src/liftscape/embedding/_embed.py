@@ -13,19 +13,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from liftscape._random import as_generator
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._embedding import Embedding
-from liftscape.embedding._layers import (
+from liftscape.embedding._inertia_prediction import InertiaLaw
+from liftscape.embedding._neuron_map import NeuronMap, check_factors
+from liftscape.embedding._null_law import beside_null_neurons
+from liftscape.embedding._preserved import require_preserved
+from liftscape.embedding._readers import follow_neurons
+from liftscape.embedding._synthetic import synthetic_inputs
+from liftscape.embedding._widenable_layers import (
     places_of,
     require_affine,
     require_biases,
     require_layer,
     require_trainable,
 )
-from liftscape.embedding._neuron_map import NeuronMap, check_factors
-from liftscape.embedding._null_law import beside_null_neurons
-from liftscape.embedding._prediction import InertiaLaw
-from liftscape.embedding._preserved import require_preserved
-from liftscape.embedding._readers import follow_neurons
-from liftscape.embedding._synthetic import synthetic_inputs
 from liftscape.embedding._width_chart import WidenedLayer, WidthChart
 from liftscape.embedding._width_law import ComposedLaw, CopiesLaw, NullLaw
 from liftscape.functional import require_module, trainable_parameters

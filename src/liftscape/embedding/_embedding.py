@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from liftscape.embedding._chart import Chart
+from liftscape.embedding._inertia_prediction import InertiaLaw, InertiaPrediction
 from liftscape.embedding._manifold import LiftedManifold
-from liftscape.embedding._prediction import InertiaLaw, InertiaPrediction
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome
 

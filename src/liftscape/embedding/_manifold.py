@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from liftscape.activations import AffinePiece
 from liftscape.derivatives import flatten
 from liftscape.embedding._chart import Chart
+from liftscape.embedding._manifold_path import path_between
 from liftscape.embedding._occupied_layer import OccupiedLayer
-from liftscape.embedding._path import path_between
 from liftscape.embedding._preserved import outputs_off
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import EmbeddingError, Outcome

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from liftscape.activations import as_module, is_positively_homogeneous, kind_of
 from liftscape.embedding._embed import columns_of
-from liftscape.embedding._layers import places_of, require_affine, require_layer
 from liftscape.embedding._readers import find_readers
+from liftscape.embedding._widenable_layers import places_of, require_affine, require_layer
 from liftscape.functional import require_module
 from liftscape.outcomes import ActivationError, EmbeddingError, Outcome
 from liftscape.sites import Affine, copy_with, find_sites, output_gap, remade

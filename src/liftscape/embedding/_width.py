@@ -7,8 +7,8 @@ from torch import nn
 
 from liftscape.embedding._embed import embed
 from liftscape.embedding._embedding import Embedding
-from liftscape.embedding._layers import require_layer
 from liftscape.embedding._neuron_map import NeuronMap
+from liftscape.embedding._widenable_layers import require_layer
 from liftscape.functional import require_module
 from liftscape.outcomes import EmbeddingError
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from liftscape.curvature import inertia as inertia_of
 from liftscape.embedding._fibre import copies_block
-from liftscape.embedding._prediction import InertiaLaw, InertiaPrediction, as_triple
+from liftscape.embedding._inertia_prediction import InertiaLaw, InertiaPrediction, as_triple
 
 __all__ = ["ComposedLaw", "CopiesLaw", "NullLaw"]
 

@@ -8,11 +8,11 @@ from torch import nn
 from liftscape._random import as_generator
 from liftscape.embedding import Embedding, LiftedManifold
 from liftscape.embedding.parts import check_margin
+from liftscape.escaping._escape_outcome import Escape, EscapingNeuron
+from liftscape.escaping._escape_path import EscapePath, escape_path, stages
 from liftscape.escaping._insertion import Insertion, plan_insertion
-from liftscape.escaping._path import EscapePath, escape_path, stages
+from liftscape.escaping._neuron_choice import Candidate, search_site
 from liftscape.escaping._refusals import choose_sites, refuse_zero_residual, require_stuck
-from liftscape.escaping._result import Escape, EscapingNeuron
-from liftscape.escaping._search import Candidate, search_site
 from liftscape.escaping._start import Layout, layout_at, lifted_layer
 from liftscape.outcomes import EmbeddingError, LiftscapeError
 from liftscape.risk import EmpiricalRisk, require_risk

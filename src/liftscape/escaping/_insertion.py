@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding.parts import draw_frames, numerical_rank, place_on_pieces
-from liftscape.escaping._rows import extremes
+from liftscape.escaping._affine_rows import extremes
 from liftscape.outcomes import EmbeddingError
 from liftscape.sites import Affine, Site, copy_with, pointwise_map, remade
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from liftscape.curvature import plateau_reading
-from liftscape.escaping._rows import stream_gradients
+from liftscape.escaping._affine_rows import stream_gradients
 from liftscape.outcomes import NotFiniteError, NotStuckError, SiteError
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, Site, find_sites, require_site

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape.folding._narrow import narrowed
-from liftscape.folding._operations import operations
+from liftscape.folding._operation_count import operations
 from liftscape.folding._tree import merge
 from liftscape.linearity import Occupancy, Run, absorbed, composition
 from liftscape.sites import AFFINE, Affine, Parallel, copy_with, groups_of, remade

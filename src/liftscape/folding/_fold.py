@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
 from liftscape.folding._bounds import interval_bounds
+from liftscape.folding._fold_outcome import Fold, FoldRow
 from liftscape.folding._linear_bounds import linear_bounds
+from liftscape.folding._loss_prediction import predicted_change
 from liftscape.folding._methods import FoldMethod, LeastSquares, Proved, as_fold_method
-from liftscape.folding._prediction import predicted_change
-from liftscape.folding._report import Fold, FoldRow
 from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
     Occupancy,

@@ -10,7 +10,7 @@ from torch import nn
 from liftscape.folding._fold import fold
 from liftscape.folding._graph_modules import graph_of
 from liftscape.folding._neighbours import joined_neighbours
-from liftscape.folding._operations import operations
+from liftscape.folding._operation_count import operations
 from liftscape.folding._sum_graph import collapse_sums, has_sums
 from liftscape.linearity import model_and_inputs
 from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from liftscape.folding._affine_path import with_affine_paths
 from liftscape.folding._narrow import narrowed
-from liftscape.folding._operations import operations
+from liftscape.folding._operation_count import operations
 from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
 from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk

@@ -4,6 +4,13 @@ from liftscape.linearity._called import foldable, runs_occupancy
 from liftscape.linearity._composition import absorbed, composition, has_no_padding, in_fewer_groups, padding_of
 from liftscape.linearity._criteria import block_influence, state_entropy
 from liftscape.linearity._fit import INTERPOLATES, AffineFit, fit_runs, replace_run
+from liftscape.linearity._linearity_table import (
+    LinearityRow,
+    LinearityTable,
+    layer_linearity,
+    model_and_inputs,
+    rows_of,
+)
 from liftscape.linearity._maps import rows_read, rows_written
 from liftscape.linearity._occupancy import (
     Occupancy,
@@ -15,7 +22,6 @@ from liftscape.linearity._occupancy import (
 )
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.linearity._sums import chain_of, identity_like, sum_of
-from liftscape.linearity._table import LinearityRow, LinearityTable, layer_linearity, model_and_inputs, rows_of
 
 __all__ = [
     "INTERPOLATES",

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from liftscape.derivatives import GradientGraph, Point, may_split, slice_batch
 from liftscape.functional import MODEL_ERRORS
-from liftscape.memory._growth import Growth, growth_through
-from liftscape.memory._saved import saved_bytes
+from liftscape.memory._growth_of_bytes import Growth, growth_through
+from liftscape.memory._saved_tensors import saved_bytes
 from liftscape.operators import Plan
 from liftscape.outcomes import ModelError
 from liftscape.samples import Batch, Batches, batch_size, sample_width

@@ -1,7 +1,7 @@
 """Reference networks, drawn from a generator of one's own."""
 
+from liftscape.nets._branching import ResidualNet, SharedMapNet, residual_net, shared_map_net
 from liftscape.nets._mlp import batch_norm_mlp, linear_autoencoder, mlp
-from liftscape.nets._modules import ResidualNet, SharedMapNet, residual_net, shared_map_net
 from liftscape.nets._resnet import ResNet, resnet18
 
 __all__ = [

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from liftscape._random import as_generator
-from liftscape.nets._layers import Activation, linear, make_activation
+from liftscape.nets._drawn_layers import Activation, linear, make_activation
 from liftscape.outcomes import ModelError
 
 __all__ = ["batch_norm_mlp", "linear_autoencoder", "mlp"]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape._random import as_generator
-from liftscape.nets._layers import linear
+from liftscape.nets._drawn_layers import linear
 
 __all__ = ["BasicBlock", "ResNet", "resnet18"]
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from liftscape.report import _captions, _curves, _escapes
+from liftscape.report import _captions, _demo_curves, _escapes
 from liftscape.report._page import render_page, write_report
-from liftscape.report._rows import lift_groups, lift_rows, point_rows, settings_rows
 from liftscape.report._spectra import draw_spectra
 from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
+from liftscape.report._table_texts import lift_groups, lift_rows, point_rows, settings_rows
 from liftscape.studies.embedding_principle_result import DemoResult
 
 __all__ = ["render_demo_page", "write_demo_report"]
@@ -36,16 +36,20 @@ def draw_panels(result: DemoResult) -> dict[str, list[Panel]]:
                 for index, family in enumerate(result.spectra)
             ],
             "path": [
-                ("path", _curves.draw_loss_along_and_across(path), _captions.path_caption(result)),
-                ("path-change", _curves.draw_relative_change(path), _captions.path_caption(result)),
+                ("path", _demo_curves.draw_loss_along_and_across(path), _captions.path_caption(result)),
+                ("path-change", _demo_curves.draw_relative_change(path), _captions.path_caption(result)),
             ],
             "training": [
-                ("training", _curves.draw_training(training), _captions.training_caption(result)),
-                ("training-levels", _curves.draw_training_near_levels(training), _captions.training_caption(result)),
+                ("training", _demo_curves.draw_training(training), _captions.training_caption(result)),
+                (
+                    "training-levels",
+                    _demo_curves.draw_training_near_levels(training),
+                    _captions.training_caption(result),
+                ),
             ],
             "smooth": [
-                ("smooth-error", _curves.draw_smooth_errors(smooth), _captions.smooth_caption(result)),
-                ("smooth-curvature", _curves.draw_negative_curvature(smooth), _captions.smooth_caption(result)),
+                ("smooth-error", _demo_curves.draw_smooth_errors(smooth), _captions.smooth_caption(result)),
+                ("smooth-curvature", _demo_curves.draw_negative_curvature(smooth), _captions.smooth_caption(result)),
             ],
             "split": [
                 ("split", draw_spectra(f"{split.point}, one neuron split", split.spectra), _describe(split.spectra))

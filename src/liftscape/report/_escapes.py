@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from liftscape.report._labels import label_levels
+from liftscape.report._edge_labels import label_levels
 from liftscape.report._style import INK, MUTED, SERIES, new_panel
 from liftscape.studies.embedding_principle_escape_records import EscapeStudy
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from liftscape.inspection import Inspection, LayerUse
 from liftscape.report._captions import power_of_ten
-from liftscape.report._layers import draw_extremes, draw_gains, draw_traces
+from liftscape.report._layer_panels import draw_extremes, draw_gains, draw_traces
 from liftscape.report._page import render_page, write_report
 from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render

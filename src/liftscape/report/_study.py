@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from liftscape.outcomes import to_plain
-from liftscape.report._chart import draw_chart
 from liftscape.report._page import render_page, write_report
+from liftscape.report._study_chart import draw_chart
 from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
 from liftscape.studies.findings import Findings

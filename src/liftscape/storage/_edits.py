@@ -9,7 +9,7 @@ from torch import fx, nn
 from liftscape.outcomes import EmbeddingError, LoadError
 from liftscape.sites import copy_with
 from liftscape.storage._graph_calls import build_block, called_modules, describe_block
-from liftscape.storage._modules import arguments_of, build, describe
+from liftscape.storage._plain_modules import arguments_of, build, describe
 
 __all__ = ["apply_edits", "find_edits"]
 

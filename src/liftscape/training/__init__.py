@@ -2,7 +2,7 @@
 
 from liftscape.training._carry import carry_over
 from liftscape.training._ensemble import Ensemble, train_ensemble
-from liftscape.training._growth import Growth, GrowthSchedule
+from liftscape.training._growth_schedule import Growth, GrowthSchedule
 from liftscape.training._monitor import Monitor, Reading
 from liftscape.training._stack import initial_model, minibatches
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from liftscape.folding._fold import fold
-from liftscape.folding._operations import operations
+from liftscape.folding._operation_count import operations
 from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
 from liftscape.outcomes import DataError, LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk, require_risk

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from liftscape.report._labels import label_levels
+from liftscape.report._edge_labels import label_levels
 from liftscape.report._plain_texts import label_of
 from liftscape.report._style import INK, MUTED, SERIES, new_panel
 from liftscape.studies.findings import Chart, HeatMap, Series

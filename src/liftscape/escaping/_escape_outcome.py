@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from liftscape.activations import AffinePiece
-from liftscape.escaping._path import EscapePath
+from liftscape.escaping._escape_path import EscapePath
 from liftscape.outcomes import Outcome
 
 __all__ = ["Escape", "EscapingNeuron"]

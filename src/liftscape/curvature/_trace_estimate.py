@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liftscape._random import as_generator
 from liftscape.curvature._estimate import MANY, Estimate, estimate_of, student_quantile
-from liftscape.curvature._layers import Index, check_layers
+from liftscape.curvature._layer_entries import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
 from liftscape.curvature._recorded import resumed
 from liftscape.curvature._work import Progress, safe_power

@@ -7,11 +7,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from liftscape.escaping._affine_rows import collect_rows, extremes
 from liftscape.escaping._crossings import Crossing
-from liftscape.escaping._directions import Neuron, best_neuron
-from liftscape.escaping._prediction import Prediction, move_of, predict
+from liftscape.escaping._decrease_prediction import Prediction, move_of, predict
+from liftscape.escaping._neuron_directions import Neuron, best_neuron
 from liftscape.escaping._refusals import separable_share
-from liftscape.escaping._rows import collect_rows, extremes
 from liftscape.escaping._start import Layout
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import Site

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from liftscape._random import as_generator
-from liftscape.nets._layers import Activation, linear, make_activation
+from liftscape.nets._drawn_layers import Activation, linear, make_activation
 
 __all__ = ["ResidualNet", "SharedMapNet", "residual_net", "shared_map_net"]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape.escaping._affine_rows import Move, line_derivatives, stream_gradients, value_along
 from liftscape.escaping._crossings import Crossing
-from liftscape.escaping._directions import Neuron
-from liftscape.escaping._rows import Move, line_derivatives, stream_gradients, value_along
+from liftscape.escaping._neuron_directions import Neuron
 from liftscape.risk import EmpiricalRisk
 from liftscape.samples import loss_name
 from liftscape.sites import Site
