@@ -81,7 +81,7 @@ def block_curvature(
         The entry.
 
     Example:
-        >>> from liftscape.risk import as_operator
+        >>> from liftscape.operators import as_operator
         >>> row = block_curvature(as_operator(torch.diag(torch.tensor([-1.0, 3.0], dtype=torch.float64))), name="all")
         >>> row.lowest, row.trace.value, row.highest
         (-1.0, 2.0, 3.0)
