@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.activations import AffinePiece
 from liftscape.derivatives import flatten
 from liftscape.embedding._chart import Chart
@@ -138,7 +139,7 @@ class LiftedManifold:
         Returns:
             A new network.
         """
-        return self.redraw(generator)
+        return self.redraw(None if generator is None else as_generator(generator))
 
     def tangent_basis(self) -> Float[Tensor, "M dimension"]:
         """Return an orthonormal basis of ker J, the tangent space at the lifted point.
