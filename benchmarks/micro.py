@@ -152,7 +152,7 @@ def ensembles(device: torch.device, steps: int, looped: int) -> dict[str, Callab
                 nn.functional.mse_loss(model(x), y).backward()
                 rule.step()
 
-    return {"ours": lambda: ls.train_ensemble(make, (x, y), "mse", starts=256, **settings), "loop": loop}
+    return {"ours": lambda: ls.train_ensemble(make, "mse", (x, y), starts=256, **settings), "loop": loop}
 
 
 def ensemble(_: str, rounds: int) -> dict[str, float]:

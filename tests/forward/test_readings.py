@@ -81,7 +81,7 @@ VERBS: dict[str, Verb] = {
     "fold": (risk, ls.fold, (4, 2, 1)),
     "fold of what is linear": (
         lambda: risk(network(nn.LeakyReLU).requires_grad_(True)),
-        lambda r: ls.fold(r, at=["1"], how="least-squares"),
+        lambda r: ls.fold(r, at=["1"], method="least-squares"),
         (12, 4, 3),  # 18, 11, 5
     ),
     "fold_within": (risk, lambda r: ls.fold_within(r, budget=1e9), (36, 8, 7)),  # 78, 57, 17

@@ -29,7 +29,7 @@ from liftscape.curvature._trace_estimate import trace, trace_by_layer
 from liftscape.curvature._trajectory import Trajectory, project_trajectory
 from liftscape.curvature._work import Progress
 from liftscape.derivatives import Hessian
-from liftscape.operators import DenseOperator, SymmetricOperator
+from liftscape.operators import DenseOperator, IdentityOperator, SymmetricOperator
 
 __all__ = [
     "Basis",
@@ -40,6 +40,7 @@ __all__ = [
     "FlatManifold",
     "Forecast",
     "Hessian",
+    "IdentityOperator",
     "Inertia",
     "LayerCurvature",
     "PartialInertia",

@@ -12,8 +12,8 @@ from liftscape.folding._exact import chosen_runs, finished, fold_exactly, taken_
 from liftscape.folding._operation_count import operations
 from liftscape.forward import Head, copy_with, head_of
 from liftscape.linearity import INTERPOLATES, AffineFit, Run, find_runs, fit_runs, foldable, replace_run, runs_occupancy
-from liftscape.outcomes import DataError, LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import DataError, LiftscapeError, Outcome, TableOutcome
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.sites import changes_of_outputs, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
@@ -55,7 +55,7 @@ class FoldStep(Outcome):
 
 
 @dataclass(frozen=True)
-class FoldSearch(Outcome):
+class FoldSearch(TableOutcome):
     """The smallest network within a budget, and all those on the way.
 
     Attributes:
@@ -68,6 +68,8 @@ class FoldSearch(Outcome):
         base: the network of the risk, as given.
     """
 
+    _rows = "steps"
+
     model: nn.Module
     removed: tuple[str, ...]
     steps: tuple[FoldStep, ...]
@@ -79,8 +81,8 @@ class FoldSearch(Outcome):
 
 def fold_within(
     risk: EmpiricalRisk,
-    budget: float,
     *,
+    budget: float,
     by: str = "loss",
     held_out: Any = None,
     at: str | Sequence[str] | None = None,
@@ -119,11 +121,7 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if not isinstance(risk, EmpiricalRisk):
-        raise LiftscapeError(
-            f"a search needs a risk, EmpiricalRisk(model, loss, data), since it counts its rise, but "
-            f"{type(risk).__name__} was given."
-        )
+    require_risk(risk, "fold_within")
     number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
     if not number or not 0 <= budget < inf or by not in {"loss", "accuracy"}:
         raise LiftscapeError(

@@ -6,13 +6,14 @@ from typing import Any, final
 
 from torch import nn
 
+from liftscape._sketch import bars
 from liftscape.forward import stream
 from liftscape.functional import require_module
 from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, RunFits, replace_run
 from liftscape.linearity._occupancy import Moments, Occupancy, PieceMoments
 from liftscape.linearity._runs import Run, find_runs
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 
 __all__ = [
@@ -60,7 +61,7 @@ class LinearityRow(Outcome):
 
 
 @dataclass(frozen=True)
-class LinearityTable(Outcome):
+class LinearityTable(TableOutcome):
     """One row for each activation module, in the order of the module tree.
 
     Attributes:
@@ -69,9 +70,12 @@ class LinearityTable(Outcome):
 
     rows: tuple[LinearityRow, ...]
 
+    def _figure(self) -> str:
+        return bars([row.name for row in self.rows], [row.occupancy for row in self.rows], "share on the main piece")
+
 
 def layer_linearity(
-    model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_maps: bool = True
+    subject: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_maps: bool = True
 ) -> LinearityTable:
     """Measure how linear each layer is on S, in one streaming pass with float64 accumulators.
 
@@ -81,7 +85,7 @@ def layer_linearity(
     Source: Bai et al. 2022 (arXiv 2205.13283), layer linearization; theory 4.
 
     Args:
-        model_or_risk: any module, or a risk, whose data are used when no inputs are given.
+        subject: any module, or a risk, whose data are used when no inputs are given.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches.
         affine_maps: whether the affine maps that fit best are looked for; without, r2 and loss_change are NaN.
 
@@ -97,18 +101,18 @@ def layer_linearity(
         >>> layer_linearity(net, torch.randn(8, 2)).rows[0].exactly_linear
         False
     """
-    model, source = model_and_inputs(model_or_risk, inputs)
+    model, source = model_and_inputs(subject, inputs)
     found: tuple[Run, ...] = ()
-    if affine_maps and isinstance(model_or_risk, EmpiricalRisk):
+    if affine_maps and isinstance(subject, EmpiricalRisk):
         # What is called as a function must be a module to be replaced.
         model, found = foldable(model, source)
     elif affine_maps:
         found = find_runs(model, source)
     measured = measure_runs(model, found, source)
     changes: dict[str, float] = {}
-    if isinstance(model_or_risk, EmpiricalRisk):
+    if isinstance(subject, EmpiricalRisk):
         networks = stand_ins(model, found, measured.fits)
-        values = model_or_risk.values_of([model, *networks.values()])
+        values = subject.values_of([model, *networks.values()])
         changes = {name: float(value - values[0]) for name, value in zip(networks, values[1:], strict=True)}
     return table_of(measured, changes)
 
@@ -182,19 +186,19 @@ def rows_of(occupancies: Iterable[Occupancy]) -> tuple[LinearityRow, ...]:
     return tuple(_row(own, {}, {}) for own in occupancies)
 
 
-def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
+def model_and_inputs(subject: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
     """Return the module and its data, from a risk where no inputs are given.
 
     Args:
-        model_or_risk: any module, or a risk.
+        subject: any module, or a risk.
         inputs: inputs, or None.
 
     Returns:
         The module and the inputs.
     """
-    if isinstance(model_or_risk, EmpiricalRisk):
-        return model_or_risk.model, model_or_risk.batches if inputs is None else inputs
-    return require_module(model_or_risk), inputs
+    if isinstance(subject, EmpiricalRisk):
+        return subject.model, subject.batches if inputs is None else inputs
+    return require_module(subject), inputs
 
 
 def _row(occupancy: Occupancy, fits: Mapping[str, AffineFit], changes: Mapping[str, float]) -> LinearityRow:
