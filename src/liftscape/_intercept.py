@@ -17,8 +17,10 @@ class Intercept(TorchFunctionMode):
 
     Example:
         >>> import torch
+        >>> zero = torch.zeros(1)
         >>> with Intercept(lambda function, args, kwargs: function.__name__):
-        ...     torch.relu(torch.zeros(1))
+        ...     name = torch.relu(zero)
+        >>> name
         'relu'
     """
 
