@@ -152,7 +152,7 @@ def check_share(name: str, probes: int, steps: int, seeds: int) -> None:
     covers(lambda seed, confidence: made[seed].mass_below(0.0, confidence)[1:], exact, seeds)
     widths = []
     for density in made[:25]:
-        value, low, high = density.mass_below(0.0)
+        value, low, high = density.mass_below(0.0, 0.95)
         assert 0 <= low <= value <= high <= 1
         widths.append(high - low)
     # Ends are counts of eigenvalues, so that one interval of ten eigenvalues may be wider than most.
