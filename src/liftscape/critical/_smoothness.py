@@ -118,7 +118,9 @@ def _value_errors(
     slopes, curvatures = steps[:, None] * (rays @ gradient), steps[:, None] ** 2 * (rays * curved).sum(dim=1) / 2
     errors = torch.stack([ahead - values[0] - slopes - curvatures, behind - values[0] + slopes - curvatures])
     sampled = field.value_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
-    noise = sampled.reshape(len(steps), _DRAWS).amax(dim=1).cummax(dim=0).values + field.value_noise(field.theta[None])
+    sampled = sampled.reshape(len(steps), _DRAWS).amax(dim=1).cummax(dim=0).values
+    # What is more at θ than next to it is a jump, which is not to be hidden by itself.
+    noise = sampled + torch.minimum(field.value_noise(field.theta[None]), sampled[:1])
     rounding = 64 * torch.finfo(steps.dtype).eps * (slopes.abs() + curvatures.abs())
     blurred = steps * field.gradient_noise(field.theta[None]).norm() + steps**2 * moved.norm()
     return errors, 4 * noise[:, None] + rounding + 4 * blurred[:, None]

@@ -1,5 +1,6 @@
 """What rounding does to a computation, measured by moving the result of every operation by a rounding error."""
 
+from math import inf
 from typing import Any, final
 
 import torch
@@ -43,6 +44,33 @@ _COPIES = frozenset({
     "flip",
     "roll",
 })
+# One of several numbers as it is: exact, and backward passes find it again by comparing.
+_SELECTED = frozenset({
+    "median",
+    "nanmedian",
+    "kthvalue",
+    "sort",
+    "topk",
+    "mode",
+    "max",
+    "min",
+    "amax",
+    "amin",
+    "aminmax",
+    "cummax",
+    "cummin",
+    "_cummax_helper",
+    "_cummin_helper",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "abs",
+})
 _POOL = 2**16 + 1
 
 
@@ -78,7 +106,10 @@ class RandomRounding(TorchDispatchMode):
         # Views and results written into an operand are other names of numbers that were moved already.
         if any(entry.alias_info is not None for entry in func._schema.returns):
             return result
-        copied = func.overloadpacket.__name__ in _COPIES
+        name = func.overloadpacket.__name__
+        if name in _SELECTED or (name == "linalg_vector_norm" and len(args) > 1 and args[1] in {inf, -inf}):
+            return result
+        copied = name in _COPIES
         return tree_map_only(Tensor, lambda each: self._moved(each, copied), result)
 
     def _moved(self, result: Tensor, copied: bool) -> Tensor:
