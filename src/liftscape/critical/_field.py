@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,11 @@ class Field:
     def gradient_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return what rounding can do to each component of the gradients."""
         return _spread(self.gradients, thetas)
+
+    @cached_property
+    def gradient_noise_here(self) -> Float[Tensor, " M"]:
+        """What rounding can do to each component of ∇R(θ), measured once, since several steps compare with it."""
+        return self.gradient_noise(self.theta[None])[0]
 
     def value_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
         """Return what rounding can do to the values."""

@@ -63,7 +63,7 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
     sampled = field.gradient_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
     sampled = sampled.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
     noise = 4 * sampled[:, None, :] + 2 * steps[:, None, None] * moved[None]
-    noise = noise + field.gradient_noise(field.theta[None])
+    noise = noise + field.gradient_noise_here
     values, spread = _value_errors(field, steps, offsets, here[0], curved, rays, moved.amax(dim=0))
     lowest, worst = float("inf"), None
     for index, ray in enumerate(rays):
@@ -122,7 +122,7 @@ def _value_errors(
     # What is more at θ than next to it is a jump, which is not to be hidden by itself.
     noise = sampled + torch.minimum(field.value_noise(field.theta[None]), sampled[:1])
     rounding = 64 * torch.finfo(steps.dtype).eps * (slopes.abs() + curvatures.abs())
-    blurred = steps * field.gradient_noise(field.theta[None]).norm() + steps**2 * moved.norm()
+    blurred = steps * field.gradient_noise_here.norm() + steps**2 * moved.norm()
     return errors, 4 * noise[:, None] + rounding + 4 * blurred[:, None]
 
 
