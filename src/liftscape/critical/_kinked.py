@@ -62,7 +62,7 @@ def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
     return bool(((close > _SHRUNK * wide) & (close > 10 * noise)).any())
 
 
-def leaps(field: Field) -> bool:
+def _leaps(field: Field) -> bool:
     """Tell whether R itself differs from side to side of θ by what does not shrink with the distance.
 
     Args:
@@ -133,7 +133,7 @@ def judge_kinked(
     if sides.resolution > _COARSE * tolerance:
         coarse = f"gradients below {sides.resolution:.0e} are not told from 0"
         return Verdict("undecided", f"{where}, and {coarse} on the sides of it")
-    if leaps(field):
+    if _leaps(field):
         return Verdict("undecided", f"{where}, and R itself jumps there")
     if not jumps(field, risk.gradient()):
         return Verdict("undecided", f"{where}, but the gradient is continuous there")
