@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from liftscape.functional._kept import kept_attributes
 from liftscape.functional._kernels import twice_differentiable
 from liftscape.functional._outputs import map_tensors
-from liftscape.functional._simple import in_place_of, is_plain, is_simple, places_of
+from liftscape.functional._simple import in_place_of, is_simple, places_of
 from liftscape.functional._substitutes import faithful
 
 __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
@@ -39,15 +39,14 @@ def call_model(
     # A model that differentiates with respect to its input marks it so, which must not reach the caller's data.
     apart = lambda leaf: leaf if leaf.requires_grad else leaf.detach()
     inputs = apart(inputs) if isinstance(inputs, Tensor) else tree_map_only(Tensor, apart, inputs)
+    # For networks of torch's own layers all that is taken care of would double the time of a call.
     if is_simple(model):
         return _simply(model, params, inputs, buffers)
     args, kwargs = arguments_of(inputs)
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    own = dict(model.named_buffers()) if buffers is None else buffers
-    state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
-    # For small networks of torch's own layers the other two would double the time of a call.
-    careful = nullcontext() if all(map(is_plain, model.modules())) else _careful(model, given)
-    with twice_differentiable(model), careful:
+    buffers = dict(model.named_buffers()) if buffers is None else buffers
+    state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in buffers.items()}})
+    with _careful(model, given):
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs, tie_weights=False)
         state = {name: tensor.detach() for name, tensor in state.items()}
@@ -97,13 +96,17 @@ def at_every_place(model: nn.Module, values: Mapping[str, Tensor]) -> dict[str, 
         >>> list(at_every_place(twice, dict(twice.named_parameters())))
         ['0.weight', '0.bias']
     """
-    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    by_tensor = {id(tensor): values[name] for name, tensor in named if name in values}
     places = {
         f"{prefix}.{key}" if prefix else key: tensor
         for prefix, module in model.named_modules()
         for key, tensor in (*module._parameters.items(), *module._buffers.items())
     }
+    if values.keys() <= places.keys():
+        by_tensor = {id(places[name]): value for name, value in values.items()}
+    else:
+        # Names of a module that has others, too.
+        named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+        by_tensor = {id(tensor): values[name] for name, tensor in named if name in values}
     return {name: by_tensor[id(tensor)] for name, tensor in places.items() if id(tensor) in by_tensor}
 
 
@@ -153,5 +156,5 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 @contextmanager
 def _careful(model: nn.Module, inputs: list[Tensor]) -> Generator[None]:
     """Keep attributes and inputs as they are, and derivatives faithful, while a call of any model lasts."""
-    with kept_attributes(model), faithful(inputs):
+    with twice_differentiable(model), kept_attributes(model), faithful(inputs):
         yield

@@ -2,41 +2,45 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Places", "in_place_of", "is_plain", "is_simple", "places_of"]
+__all__ = ["Places", "in_place_of", "is_simple", "places_of"]
 
 # Whose code is known to keep its inputs and attributes as they are.
 _PLAIN = ("torch.nn.modules.", "liftscape.")
-# Whose kernels are chosen anew so that they can be differentiated twice.
-_KERNELS = (
+# Whose kernels, or what they do with rows, differ from what is differentiated twice.
+_NOT_PLAIN = (
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
     nn.MultiheadAttention,
-    nn.Transformer,
     nn.TransformerEncoder,
     nn.TransformerEncoderLayer,
-    nn.TransformerDecoder,
-    nn.TransformerDecoderLayer,
-    nn.RNNBase,
 )
 # The dictionary of a module in which a tensor stands, its key there, its full name, the tensor, and whether it is a
 # buffer.
 Places = list[tuple[dict[str, Any], str, str, Tensor, bool]]
 
 
-def is_plain(module: nn.Module) -> bool:
-    """Tell a layer of torch's that leaves its inputs and itself alone and whose derivatives are those of its output.
+def is_simple(model: nn.Module) -> bool:
+    """Tell a network of torch's layers that leave their inputs and themselves alone, with derivatives of their outputs.
 
     Args:
-        module: any.
+        model: any module.
 
     Returns:
-        Whether it is one.
+        Whether all of its modules are such layers.
     """
+    return all(map(_is_plain, model.modules()))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Tell one such layer."""
     return (
-        type(module).__module__.startswith(_PLAIN)
-        and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        _is_plain_type(type(module))
         and not module._forward_pre_hooks
         and not module._forward_hooks
         and module._compiled_call_impl is None
@@ -44,16 +48,10 @@ def is_plain(module: nn.Module) -> bool:
     )
 
 
-def is_simple(model: nn.Module) -> bool:
-    """Tell a network whose modules are all plain and run on kernels that can be differentiated twice.
-
-    Args:
-        model: any module.
-
-    Returns:
-        Whether it is one.
-    """
-    return all(is_plain(module) and not isinstance(module, _KERNELS) for module in model.modules())
+@cache
+def _is_plain_type(kind: type[nn.Module]) -> bool:
+    """Tell a type of layers that runs on kernels with a second derivative."""
+    return kind.__module__.startswith(_PLAIN) and not issubclass(kind, _NOT_PLAIN)
 
 
 def places_of(model: nn.Module) -> Places:
