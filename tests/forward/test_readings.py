@@ -16,9 +16,9 @@ COUNTS: Counter[str] = Counter()
 class Counted(nn.Sequential):
     """A network that counts its forward passes, and those of its copies."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # ruff: ignore[builtin-argument-shadowing]
         COUNTS["forwards"] += 1
-        return super().forward(x)
+        return super().forward(input)
 
 
 class Source:
@@ -54,10 +54,10 @@ def risk(model: nn.Module | None = None) -> ls.EmpiricalRisk:
 def stuck() -> ls.EmpiricalRisk:
     """Return the risk of the best line through |x|, where the gradient vanishes."""
     x = torch.linspace(-1, 1, 21, dtype=torch.float64)[:, None]
-    line = Counted(nn.Linear(1, 1)).double()
-    nn.init.zeros_(line[0].weight)
-    nn.init.constant_(line[0].bias, float(x.abs().mean()))
-    return ls.EmpiricalRisk(line, "mse", Source(x, x.abs()))
+    line = nn.Linear(1, 1, dtype=torch.float64)
+    nn.init.zeros_(line.weight)
+    nn.init.constant_(line.bias, float(x.abs().mean()))
+    return ls.EmpiricalRisk(Counted(line), "mse", Source(x, x.abs()))
 
 
 # What is prepared, and what is done with it: forward passes, openings and complete readings of the data at most.

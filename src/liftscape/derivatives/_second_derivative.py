@@ -108,10 +108,11 @@ def _locate(point: Point, named: Callable[[Any], str | None]) -> tuple[str, str]
         look(running.pop(), output)
 
     # Hooks, not a walk over the module tree, since only a call tells which module uses what.
-    named = [(module, _label(name, module)) for name, module in point.model.named_modules()]
+    labelled = [(module, _label(name, module)) for name, module in point.model.named_modules()]
     entering = lambda label: lambda _module, args, kwargs: enter(label, [args, kwargs])
     leaving = lambda _module, _args, _kwargs, output: leave(output)
-    enters, leaves = [(module, entering(label)) for module, label in named], [(module, leaving) for module, _ in named]
+    enters = [(module, entering(label)) for module, label in labelled]
+    leaves = [(module, leaving) for module, _ in labelled]
     with hooked(enters, leaves, with_kwargs=True), torch.enable_grad():
         look("the loss", point.loss_on(next(iter(point.batches))))
     return found[0] if found else None
