@@ -16,7 +16,7 @@ COUNTS: Counter[str] = Counter()
 class Counted(nn.Sequential):
     """A network that counts its forward passes, and those of its copies."""
 
-    def forward(self, input: Tensor) -> Tensor:  # ruff: ignore[builtin-argument-shadowing]
+    def forward(self, input: Tensor) -> Tensor:
         COUNTS["forwards"] += 1
         return super().forward(input)
 
