@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from liftscape.studies.watching import train
 from torch import Tensor, nn
 
 import liftscape as ls
@@ -22,7 +23,6 @@ from benchmarks.work import build, vector
 from liftscape.curvature import Basis
 from liftscape.outcomes import LiftscapeError
 from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import train
 from liftscape.training import initial_model
 
 __all__ = ["ensembles", "lifting", "monitor", "orthogonalising", "products", "reorthogonalisation"]
@@ -152,7 +152,7 @@ def ensembles(device: torch.device, steps: int, looped: int) -> dict[str, Callab
                 nn.functional.mse_loss(model(x), y).backward()
                 rule.step()
 
-    return {"ours": lambda: ls.train_ensemble(make, (x, y), "mse", starts=256, **settings), "loop": loop}
+    return {"ours": lambda: ls.train_ensemble(make, "mse", (x, y), starts=256, **settings), "loop": loop}
 
 
 def ensemble(_: str, rounds: int) -> dict[str, float]:

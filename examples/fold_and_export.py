@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
         nn.functional.cross_entropy(model(x[:half]), y[:half]).backward()
         optimizer.step()
     risk = ls.EmpiricalRisk(model, "cross_entropy", (x[:half], y[:half]))
-    found = ls.fold_within(risk, 0.01, by="accuracy", held_out=(x[half:], y[half:]))
+    found = ls.fold_within(risk, budget=0.01, by="accuracy", held_out=(x[half:], y[half:]))
     path = ls.save(found, folder / "small.safetensors", overwrite=True)
     small = ls.load(build, path)
     exported = ls.integrations.to_onnx(small, x[half:], folder / "small.onnx", overwrite=True)

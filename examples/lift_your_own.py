@@ -37,7 +37,7 @@ def main() -> None:
     risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
     print("shallow:", ls.certify(risk).kind)
 
-    embedding = ls.lift(model, at="branch", inputs=inputs, width=8, activation="elu", generator=generator)
+    embedding = ls.lift(model, inputs, "branch", width=8, activation="elu", generator=generator)
     print(embedding.model)
     print("lifted: ", ls.certify(risk.with_model(embedding.model), known_flat=embedding.manifold).kind)
     ls.checks.check_embedding(embedding, risk)

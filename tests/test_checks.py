@@ -39,7 +39,7 @@ class WrongNetwork(nn.Module):
 
 def test_all_hold_at_a_planted_point_and_its_lift(risk: ls.EmpiricalRisk, capsys: pytest.CaptureFixture) -> None:
     inputs, _ = next(iter(risk.batches))
-    embedding = ls.lift(risk.model, "2", inputs, activation="elu")
+    embedding = ls.lift(risk.model, inputs, "2", activation="elu")
     folded = ls.fold(embedding.model, inputs)
     assert ls.checks.check_gradient(risk)
     assert ls.checks.check_hessian(risk)
@@ -55,11 +55,11 @@ def test_a_wrong_derivative_is_seen(generator: torch.Generator) -> None:
 
 def test_a_moved_embedding_and_a_wrong_fold_are_seen(risk: ls.EmpiricalRisk) -> None:
     inputs, _ = next(iter(risk.batches))
-    embedding = ls.lift(risk.model, "2", inputs, activation="elu")
+    embedding = ls.lift(risk.model, inputs, "2", activation="elu")
     with torch.no_grad():
         embedding.model.get_submodule("2.B").weight[0, 0] += 1e-6
     assert not ls.checks.check_embedding(embedding, risk)
-    folded = ls.fold(ls.lift(risk.model, "2", inputs, activation="elu").model, inputs)
+    folded = ls.fold(ls.lift(risk.model, inputs, "2", activation="elu").model, inputs)
     wrong = dataclasses.replace(folded, model=ls.nets.mlp((3, 3, 2), generator=torch.Generator().manual_seed(9)))
     assert not ls.checks.check_fold(wrong, inputs, risk.model)
 

@@ -25,26 +25,26 @@ def network() -> nn.Module:
 
 TAKERS: dict[str, Callable[[Any], object]] = {
     "EmpiricalRisk": lambda model: ls.EmpiricalRisk(model, "mse", (X, Y)),
-    "add_null_neuron": lambda model: ls.add_null_neuron(model, "0"),
-    "approximate_lift": lambda model: ls.approximate_lift(model, "2", X),
+    "add_null_neuron": lambda model: ls.add_null_neuron(model, None, "0"),
+    "approximate_lift": lambda model: ls.approximate_lift(model, X, "2"),
     "check_fold, the fold": lambda model: check_fold(model, X, network()),
     "check_fold, the network": lambda model: check_fold(network(), X, model),
     "collapse_residuals": lambda model: ls.collapse_residuals(model, X),
-    "embed": lambda model: ls.embed(model, {"0": ls.NeuronMap((0, 1, 2, 3, 3), (1.0, 1.0, 1.0, 0.5, 0.5))}),
+    "embed": lambda model: ls.embed(model, layers={"0": ls.NeuronMap((0, 1, 2, 3, 3), (1.0, 1.0, 1.0, 0.5, 0.5))}),
     "find_sites": lambda model: ls.find_sites(model, X),
     "fold": lambda model: ls.fold(model, X),
-    "fold by least squares": lambda model: ls.fold(model, X, at="1", how="least-squares"),
+    "fold by least squares": lambda model: ls.fold(model, X, at="1", method="least-squares"),
     "interval_bounds": lambda model: interval_bounds(model, *BOX),
     "layer_linearity": lambda model: ls.layer_linearity(model, X),
-    "lift": lambda model: ls.lift(model, "2", X),
+    "lift": lambda model: ls.lift(model, X, "2"),
     "linear_bounds": lambda model: linear_bounds(model, *BOX),
-    "merge": lambda model: ls.merge(model, "0", X),
+    "merge": lambda model: ls.merge(model, X, "0"),
     "operations": lambda model: operations(model, X),
     "output_gap": lambda model: output_gap(network(), model, X),
-    "proved fold": lambda model: ls.fold(model, how="proved", box=BOX),
+    "proved fold": lambda model: ls.fold(model, method=ls.Proved(BOX)),
     "save": lambda model: ls.save(model, "never-written", base=network()),
     "search_difference": lambda model: search_difference(model, network(), X),
-    "split": lambda model: ls.split(model, "0", 1),
+    "split": lambda model: ls.split(model, None, "0", neuron=1),
     "trim": lambda model: ls.trim(model, X),
 }
 
@@ -86,7 +86,7 @@ def test_an_export_needs_numbers(tmp_path: Path) -> None:
 def test_a_box_needs_numbers(ends: tuple[bool, bool]) -> None:
     low, high = (end.to("meta") if meta else end for end, meta in zip(BOX, ends, strict=True))
     for ask in (
-        lambda: ls.fold(network(), how="proved", box=(low, high)),
+        lambda: ls.fold(network(), method=ls.Proved((low, high))),
         lambda: interval_bounds(network(), low, high),
     ):
         with pytest.raises(LiftscapeError, match=r"a box (is two tensors|needs finite).*meta.*\.$"):
@@ -96,7 +96,7 @@ def test_a_box_needs_numbers(ends: tuple[bool, bool]) -> None:
 def test_a_base_network_needs_no_numbers(tmp_path: Path) -> None:
     """Only its structure is read when a network is saved, and when it is built again."""
     net: nn.Module = network()
-    place = ls.save(ls.lift(net, "2", X), tmp_path / "lifted")
+    place = ls.save(ls.lift(net, X, "2"), tmp_path / "lifted")
     built: Tensor = load(network(), place)(X)
     assert torch.allclose(built, net(X), atol=1e-6)
     folded = ls.fold(net, X).model

@@ -28,7 +28,7 @@ CLASSES = sorted(
 # Each expression with the type that a reader of the documentation expects.
 EXPRESSIONS = {
     "ls.EmpiricalRisk(model, 'mse', (x, x))": "EmpiricalRisk",
-    "ls.lift(model, '0', x).model": "Module",
+    "ls.lift(model, x, '0').model": "Module",
     "ls.certify(risk).inertia": "Inertia | None",
     "ls.curvature.eigenpairs(risk.hessian(), 3).values": "Tensor",
     "ls.find_critical_point(risk).status": "Literal",

@@ -65,7 +65,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 CALLS: dict[str, Callable[[nn.Module, Tensor, Tensor], Any]] = {
     "EmpiricalRisk": lambda model, x, y: ls.EmpiricalRisk(model, "mse", (x, y)).hessian().to_dense(),
     "find_sites": lambda model, x, y: ls.find_sites(model, x),
-    "lift": lambda model, x, y: ls.lift(model, ls.find_sites(model, x)[-1].name, x, activation="relu"),
+    "lift": lambda model, x, y: ls.lift(model, x, ls.find_sites(model, x)[-1].name, activation="relu"),
     "fold": lambda model, x, y: ls.fold(model, x),
     "trim": lambda model, x, y: ls.trim(model, x),
     "collapse_residuals": lambda model, x, y: ls.collapse_residuals(model, x),
@@ -124,12 +124,12 @@ def test_what_was_lifted_folds_back(name: str, generator: torch.Generator) -> No
     model, x, _ = case(name, generator)
     for site in ls.find_sites(model, x):
         if site.refusal is None:
-            deeper = ls.lift(model, site.name, x, activation="elu").model
+            deeper = ls.lift(model, x, site.name, activation="elu").model
             assert output_gap(deeper, model, x)[0] < 1e-12
             assert output_gap(ls.fold(deeper, x).model, model, x)[0] < 1e-12
 
 
 def test_networks_with_such_modules_train_together() -> None:
     x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    found = ls.train_ensemble(repeated, (x, x[:, :2]), "mse", starts=2, steps=5, learning_rate=0.05, record=[0, 5])
+    found = ls.train_ensemble(repeated, "mse", (x, x[:, :2]), starts=2, steps=5, learning_rate=0.05, record=[0, 5])
     assert bool(torch.isfinite(found.losses).all())

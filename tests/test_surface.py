@@ -1,83 +1,44 @@
-"""docs/surface.md lists every public name; ``python tests/test_surface.py`` writes it again."""
+"""docs/surface.md lists every public name as it is called."""
 
-import importlib
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import liftscape as ls
-from liftscape.outcomes import MissingPackageError
 
 PAGE = Path(__file__).parent.parent / "docs" / "surface.md"
-# Packages whose ``__all__`` is for users; of the others only what ``liftscape`` itself lists.
-PUBLIC = (
-    "activations",
-    "checks",
-    "critical",
-    "curvature",
-    "data",
-    "embedding",
-    "escaping",
-    "folding",
-    "inspection",
-    "integrations",
-    "nets",
-    "outcomes",
-    "report",
-    "training",
-)
-STABLE_PACKAGES = ("checks", "data", "integrations")
-TEXT = """# The public surface
-
-**Stable** names change only with a new major version and an entry in the changelog: the verbs and results that
-`liftscape` itself lists, the errors, the checks, the data sets and the integrations. **Provisional** names may change
-with any minor version. Whatever is not listed here is not public: the packages `cli`, `derivatives`, `functional`,
-`linearity`, `memory`, `operators`, `risk`, `samples`, `sites`, `statistics`, `storage` and `studies` but for what
-`liftscape` lists of them, every module whose name begins with an underscore, and modules within packages, such as
-`embedding.parts`. Results that a public function returns keep their attributes as long as the function is stable.
-"""
+LINES = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")]
+ROWS = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in LINES]
+PUBLIC = {
+    f"{prefix}{name}": getattr(module, name)
+    for prefix, module in {"ls.": ls, "ls.curvature.": ls.curvature, "ls.checks.": ls.checks}.items()
+    for name in module.__all__
+    if name != "__version__"
+}
 
 
-def summary(value: object) -> str:
-    """Return the first sentence of a docstring; none for values that are no functions, classes or modules."""
-    if not (inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value)):
-        return ""
-    first = (inspect.getdoc(value) or "").split("\n\n")[0]
-    return re.sub(r"\s+", " ", first).replace("|", "\\|").replace("<", "&lt;")
+def call(name: str, value: Any) -> str:
+    """Return how a name is called, without types and defaults; a class that verbs return is only named."""
+    if not inspect.isfunction(value):
+        return f"`{name}`"
+    words, named = [], False
+    for each in inspect.signature(value).parameters.values():
+        if each.kind is each.KEYWORD_ONLY and not named:
+            words.append("*")
+        named |= each.kind in {each.KEYWORD_ONLY, each.VAR_POSITIONAL}
+        words.append({each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "") + each.name)
+    return f"`{name}({', '.join(words)})`"
 
 
-def rows() -> Iterator[tuple[str, str, str]]:
-    """Yield name, status and summary of every public name."""
-    for name in sorted(set(ls.__all__) - {"__version__"}):
-        yield f"ls.{name}", "stable", summary(getattr(ls, name))
-    for package in PUBLIC:
-        module = importlib.import_module(f"liftscape.{package}")
-        prefix = f"ls.{package}" if package in ls.__all__ else f"liftscape.{package}"
-        for name in sorted(set(module.__all__) - set(ls.__all__)):
-            try:
-                value = getattr(module, name)
-            except MissingPackageError:
-                value = None
-            is_error = inspect.isclass(value) and issubclass(value, Exception)
-            status = "stable" if package in STABLE_PACKAGES or is_error else "provisional"
-            yield f"{prefix}.{name}", status, summary(value)
+def test_each_public_name_is_listed_once_as_it_is_called() -> None:
+    assert sorted(row[0] for row in ROWS) == sorted(call(name, value) for name, value in PUBLIC.items())
 
 
-def page() -> str:
-    """Return the page."""
-    lines = [f"| `{name}` | {status} | {text} |" for name, status, text in rows()]
-    return "\n".join([TEXT, "| name | status | what it is |", "|---|---|---|", *lines, ""])
-
-
-def without_summaries(text: str) -> list[str]:
-    """Return the lines without the last column, which needs every extra package."""
-    return [line.rsplit(" | ", 1)[0] if line.startswith("| `") else line for line in text.splitlines()]
-
-
-def test_the_page_lists_the_public_names() -> None:
-    assert without_summaries(PAGE.read_text("utf-8")) == without_summaries(page())
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+@pytest.mark.parametrize("row", ROWS, ids=[re.sub(r"[`(].*", "", row[0][1:]) for row in ROWS])
+def test_a_row_says_what_the_name_is_and_whether_it_is_stable(row: tuple[str, ...]) -> None:
+    _, first, standing = row
+    assert first.endswith(".")
+    assert standing in {"stable", "provisional"}

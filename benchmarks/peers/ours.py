@@ -46,7 +46,7 @@ class Adapter(Peer):
 
     def _extreme(self, k: int, which: Literal["smallest", "largest"], tolerance: float) -> Tensor:
         """Return the eigenvalues, and note what their vectors took."""
-        found = eigenpairs(self.operator, k, which, tolerance=tolerance, chance=self.chance)
+        found = eigenpairs(self.operator, k, which=which, tolerance=tolerance, chance=self.chance)
         row = self.operator.size * self.operator.dtype.itemsize
         self.stored = (min(rows_within(self.operator, k, None), found.products) + k) * row
         return found.values

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from liftscape.embedding import split as split
     from liftscape.escaping import Escape as Escape
     from liftscape.escaping import escape as escape
+    from liftscape.folding import Exact as Exact
     from liftscape.folding import Fold as Fold
+    from liftscape.folding import LeastSquares as LeastSquares
+    from liftscape.folding import Proved as Proved
     from liftscape.folding import collapse_residuals as collapse_residuals
     from liftscape.folding import fold as fold
     from liftscape.folding import fold_within as fold_within
@@ -61,14 +64,17 @@ _MODULE_OF = {
     "EmpiricalRisk": "risk",
     "Ensemble": "training",
     "Escape": "escaping",
+    "Exact": "folding",
     "Fold": "folding",
     "Growth": "training",
     "GrowthSchedule": "training",
     "Inspection": "inspection",
+    "LeastSquares": "folding",
     "LiftedManifold": "embedding",
     "LiftscapeError": "outcomes",
     "Monitor": "training",
     "NeuronMap": "embedding",
+    "Proved": "folding",
     "add_null_neuron": "embedding",
     "affine_pieces": "activations",
     "approximate_lift": "embedding",

@@ -8,11 +8,12 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.embedding import Embedding, EmbeddingGaps, measure_gaps
 from liftscape.folding import Collapse, Fold, FoldSearch, Trim, output_gap, search_difference
 from liftscape.functional import require_module
-from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Check", "CheckRow", "check_embedding", "check_fold", "check_gradient", "check_hessian"]
 
@@ -43,7 +44,7 @@ class CheckRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Check(Outcome):
+class Check(TableOutcome):
     """A table of laws; it is truthy if all of them hold.
 
     Attributes:
@@ -64,7 +65,7 @@ class Check(Outcome):
 
 
 def check_gradient(
-    risk: EmpiricalRisk, params: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None
+    risk: EmpiricalRisk, *, params: Mapping[str, Tensor] | None = None, generator: torch.Generator | int | None = None
 ) -> Check:
     """Compare ∇R·v with central differences of R along random directions v, and print the table.
 
@@ -82,6 +83,7 @@ def check_gradient(
         law ...
         True
     """
+    require_risk(risk, "check_gradient")
     theta, directions, step = _probe(risk, params, generator)
     gradient = risk.gradient(risk.unflatten(theta))
     at = lambda vector: float(risk.value(risk.unflatten(vector)))
@@ -94,7 +96,7 @@ def check_gradient(
 
 
 def check_hessian(
-    risk: EmpiricalRisk, params: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None
+    risk: EmpiricalRisk, *, params: Mapping[str, Tensor] | None = None, generator: torch.Generator | int | None = None
 ) -> Check:
     """Compare Hv with central differences of ∇R, and uᵀHv with vᵀHu, and print the table.
 
@@ -112,6 +114,7 @@ def check_hessian(
         law ...
         True
     """
+    require_risk(risk, "check_hessian")
     theta, directions, step = _probe(risk, params, generator)
     products = risk.hessian(risk.unflatten(theta)) @ directions.T
     at = lambda vector: risk.gradient(risk.unflatten(vector))
@@ -143,7 +146,7 @@ def check_embedding(embedding: Embedding, risk: EmpiricalRisk) -> Check:
         >>> from liftscape.embedding import lift
         >>> net, x = nets.mlp((2, 3, 1)), torch.randn(20, 2, dtype=torch.float64)
         >>> risk = EmpiricalRisk(net, "mse", (x, net(x).detach()))
-        >>> bool(check_embedding(lift(net, at="2", inputs=x), risk))
+        >>> bool(check_embedding(lift(net, x, "2"), risk))
         law ...
         True
     """
@@ -161,7 +164,7 @@ def check_fold(
     *,
     held_out: Any = None,
     search: bool = False,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> Check:
     """Measure the largest difference of outputs between a network and its fold, and print the table.
 
@@ -215,7 +218,7 @@ def _rounding_of(model: torch.nn.Module) -> float:
 
 
 def _probe(
-    risk: EmpiricalRisk, params: Mapping[str, Tensor] | None, generator: torch.Generator | None
+    risk: EmpiricalRisk, params: Mapping[str, Tensor] | None, generator: torch.Generator | int | None
 ) -> tuple[Tensor, Tensor, float]:
     """Return θ, five random unit directions as rows, and the step that balances rounding and curvature."""
     theta = risk.flatten(params)
@@ -223,7 +226,7 @@ def _probe(
         raise LiftscapeError(
             f"differences need float64, but the parameters are {theta.dtype}; convert model and data with .double()."
         )
-    draws = generator or torch.Generator().manual_seed(0)
+    draws = as_generator(generator)
     directions = torch.randn(5, len(theta), generator=draws, dtype=torch.float64).to(theta.device)
     step = float(torch.finfo(torch.float64).eps ** (1 / 3) * (1 + theta.abs().max()))
     return theta, directions / directions.norm(dim=1, keepdim=True), step

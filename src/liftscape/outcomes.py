@@ -12,6 +12,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
+from liftscape._display import as_html, as_lines, as_repr, flat
+
 __all__ = [
     "ActivationError",
     "DataError",
@@ -24,6 +26,7 @@ __all__ = [
     "NotStuckError",
     "Outcome",
     "SiteError",
+    "TableOutcome",
     "from_plain",
     "to_plain",
 ]
@@ -130,7 +133,28 @@ def from_plain(kind: Any, value: Any) -> Any:
 
 
 class Outcome:
-    """Mixin of the frozen dataclasses that verbs return: it gives them ``to_dict`` and ``to_json``."""
+    """Mixin of the frozen dataclasses that verbs return: what they are as text, as HTML in a notebook, and as JSON."""
+
+    def __init_subclass__(cls) -> None:
+        # A dataclass would write its own, which prints every tensor and module in it.
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Outcome.__repr__
+
+    def __repr__(self) -> str:
+        """Return the fields in one line, long values by their kind and size."""
+        return as_repr(self)
+
+    def __str__(self) -> str:
+        """Return a few lines: what it is, its numbers, its reason and advice."""
+        return as_lines(self)
+
+    def _repr_html_(self) -> str:
+        """Return the values as a table, which notebooks show, with a figure where there is one."""
+        return as_html(self, figure=self._figure())
+
+    def _figure(self) -> str:
+        """Return an SVG element, or nothing."""
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values; modules are named by their class.
@@ -151,3 +175,26 @@ class Outcome:
             The JSON text.
         """
         return json.dumps(self.to_dict(), indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+class TableOutcome(Outcome):
+    """Mixin of outcomes that are tables: their rows as dicts, which pandas reads."""
+
+    # The field that holds the rows.
+    _rows = "rows"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return one dict for each row: columns to numbers and texts, those of a value within a row as "value.field".
+
+        Returns:
+            What ``pandas.DataFrame`` takes.
+        """
+        return [flat(row) for row in getattr(self, self._rows)]
+
+    def __str__(self) -> str:
+        """Return a few lines: what it is, its numbers, its first rows, its reason and advice."""
+        return as_lines(self, self.to_dicts())
+
+    def _repr_html_(self) -> str:
+        """Return the values and the rows as tables, with a figure where there is one."""
+        return as_html(self, self.to_dicts(), self._figure())

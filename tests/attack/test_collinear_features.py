@@ -114,7 +114,7 @@ def test_the_table_and_the_least_squares_fold_see_the_same() -> None:
     expected = exact_r2(x[:, :], model(x).detach())
     (row,) = ls.layer_linearity(model, x).rows
     assert row.r2 == pytest.approx(expected, abs=1e-6)
-    folded = ls.fold(model, x, at="1", how="least-squares").model
+    folded = ls.fold(model, x, at="1", method="least-squares").model
     z = model(x).detach()
     reached = 1 - float((folded(x).detach() - z).square().sum() / (z - z.mean(dim=0)).square().sum())
     assert reached == pytest.approx(expected, abs=1e-6)

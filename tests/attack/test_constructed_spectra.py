@@ -49,7 +49,7 @@ def check(seed: int) -> tuple[int, int]:
     k, tolerance = int(draws.choice([1, 1, 2, 3])), float(draws.choice([1e-6, 1e-3]))
     generator = torch.Generator().manual_seed(seed)
     found = eigenpairs(
-        given, k, str(draws.choice(["smallest", "largest", "both"])), tolerance=tolerance, generator=generator
+        given, k, which=str(draws.choice(["smallest", "largest", "both"])), tolerance=tolerance, generator=generator
     )
     for end, status in found.status.items():
         values, wanted = (found.smallest, exact[:k]) if end == "smallest" else (found.largest, exact[::-1][:k])

@@ -77,16 +77,16 @@ def verbs(model: nn.Module, at: str, x: Tensor) -> dict[str, Callable[[], ls.Emb
     found: dict[str, Callable[[], ls.Embedding]] = {}
     for word, inputs in (("", x), (", no inputs", None)):
         found |= {
-            f"split{word}": lambda inputs=inputs: ls.split(model, at, 1, 0.3, inputs),
-            f"split outside{word}": lambda inputs=inputs: ls.split(model, at, 0, -0.5, inputs),
+            f"split{word}": lambda inputs=inputs: ls.split(model, inputs, at, neuron=1, share=0.3),
+            f"split outside{word}": lambda inputs=inputs: ls.split(model, inputs, at, neuron=0, share=-0.5),
             f"null{word}": lambda inputs=inputs: ls.add_null_neuron(
-                model, at, torch.Generator().manual_seed(3), inputs
+                model, inputs, at, generator=torch.Generator().manual_seed(3)
             ),
-            f"embed{word}": lambda inputs=inputs: ls.embed(model, {at: tripled(width)}, inputs=inputs),
+            f"embed{word}": lambda inputs=inputs: ls.embed(model, layers={at: tripled(width)}, inputs=inputs),
         }
     for activation in ("relu", "elu", "gelu"):
-        found[f"lift {activation}"] = lambda activation=activation: ls.lift(model, at, x, activation=activation)
-    found["lift twice"] = lambda: ls.lift(model, at, x, width=[9, 9], activation="relu")
+        found[f"lift {activation}"] = lambda activation=activation: ls.lift(model, x, at, activation=activation)
+    found["lift twice"] = lambda: ls.lift(model, x, at, width=[9, 9], activation="relu")
     return found
 
 
@@ -178,7 +178,7 @@ READS = {
 def test_what_reads_more_of_a_layer_is_refused(reads: str, given: bool) -> None:
     torch.manual_seed(0)
     model, x = Odd(READS[reads]), vectors() if given else None
-    for verb in (lambda: ls.split(model, "a", 0, 0.3, x), lambda: ls.add_null_neuron(model, "a", inputs=x)):
+    for verb in (lambda: ls.split(model, x, "a", neuron=0, share=0.3), lambda: ls.add_null_neuron(model, x, "a")):
         with pytest.raises(SiteError):
             verb()
 
@@ -186,15 +186,15 @@ def test_what_reads_more_of_a_layer_is_refused(reads: str, given: bool) -> None:
 def test_a_null_neuron_in_front_of_padding_is_refused_and_without_padding_it_is_not() -> None:
     torch.manual_seed(0)
     with pytest.raises(SiteError, match="padding"):
-        ls.add_null_neuron(CONVOLUTIONS["zero padding"](), "0", inputs=images())
-    assert ls.add_null_neuron(CONVOLUTIONS["unpadded"](), "0", inputs=images()).model[0].out_channels == 4
+        ls.add_null_neuron(CONVOLUTIONS["zero padding"](), images(), "0")
+    assert ls.add_null_neuron(CONVOLUTIONS["unpadded"](), images(), "0").model[0].out_channels == 4
 
 
 def test_without_inputs_a_network_that_cannot_be_run_asks_for_them() -> None:
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     with pytest.raises(SiteError, match="pass inputs="):
-        ls.split(model, "1", 0)
-    assert ls.split(model, "1", 0, inputs=torch.tensor([[0, 1], [2, 3]])).model[1].out_features == 5
+        ls.split(model, None, "1", neuron=0)
+    assert ls.split(model, torch.tensor([[0, 1], [2, 3]]), "1", neuron=0).model[1].out_features == 5
 
 
 @pytest.mark.parametrize("scale", [1e-8, pytest.param(1e8, marks=pytest.mark.long)])
@@ -211,7 +211,7 @@ def test_an_approximate_lift_is_off_by_the_square_of_epsilon(epsilon: float) -> 
     torch.manual_seed(0)
     model, x = PLAIN["plain"](), vectors()
     gaps = [
-        float((ls.approximate_lift(model, "o", x, each).model(x) - model(x)).detach().abs().max())
+        float((ls.approximate_lift(model, x, "o", epsilon=each).model(x) - model(x)).detach().abs().max())
         for each in (epsilon, epsilon / 10)
     ]
     assert 0 < gaps[0] < 100 * epsilon**2
@@ -224,7 +224,7 @@ def test_an_approximate_lift_of_what_is_read_elsewhere_is_refused(name: str) -> 
     model, x = ODD[name](), vectors()
     for at in ("a", "o"):
         try:
-            larger = ls.approximate_lift(model, at, x, 1e-4).model
+            larger = ls.approximate_lift(model, x, at, epsilon=1e-4).model
         except ls.LiftscapeError:
             continue
         assert float((larger(x) - model(x)).detach().abs().max()) < 1e-5

@@ -24,7 +24,7 @@ def planted(kind: str, activation: str, seed: int) -> tuple[nn.Sequential, torch
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=F64))
         x = torch.randn(60, 2, generator=generator, dtype=F64)
         try:
-            return model, x, ls.plant_critical_point(model, x, kind, generator)
+            return model, x, ls.plant_critical_point(model, x, kind=kind, generator=generator)
         except ls.LiftscapeError:
             continue
     raise AssertionError("no draw is well conditioned")
@@ -54,10 +54,10 @@ def is_right(kind: str, activation: str, seed: int, scale: float) -> None:
 def copy_is_no_minimum(seed: int, scale: float) -> None:
     """A copy without an out-weight makes a minimum with scalar output a saddle of third order."""
     risk = scaled(*planted("minimum", "tanh", seed), scale)
-    copied = risk.with_model(ls.split(risk.model, "0", 0, share=0.0).model)
+    copied = risk.with_model(ls.split(risk.model, None, "0", neuron=0, share=0.0).model)
     flat = {name: torch.zeros_like(tensor) for name, tensor in copied.parameters.items()}
     flat["2.weight"][0, 0], flat["2.weight"][0, -1] = 1.0, -1.0
-    certificate = ls.certify(copied, copied.flatten(flat)[:, None], tolerance=tolerance(scale))
+    certificate = ls.certify(copied, known_flat=copied.flatten(flat)[:, None], tolerance=tolerance(scale))
     assert certificate.kind in {"saddle", "minimum candidate", "undecided"}, certificate.reason
     if scale == 1.0:
         assert certificate.kind == "saddle"

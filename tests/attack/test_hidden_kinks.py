@@ -144,7 +144,7 @@ def test_an_exact_rescaling_leaves_a_minimum_what_it_is(power: int) -> None:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=F64))
         x = torch.randn(60, 2, generator=generator, dtype=F64)
         try:
-            y = ls.plant_critical_point(model, x, "minimum", generator)
+            y = ls.plant_critical_point(model, x, kind="minimum", generator=generator)
             break
         except ls.LiftscapeError:
             continue
@@ -160,7 +160,7 @@ def test_an_exact_rescaling_leaves_a_minimum_what_it_is(power: int) -> None:
 @pytest.mark.parametrize("given", [True, 1.0, [1], -1, 7, "one", torch.full((2, 1), float("nan"), dtype=F64)])
 def test_what_is_no_flat_direction_is_refused_in_a_sentence(given: object) -> None:
     with pytest.raises(ls.LiftscapeError, match="known_flat"):
-        ls.certify(risk_of(lambda p: p[0] ** 2 + 0 * p[1], [0.0, 0.0]), given)
+        ls.certify(risk_of(lambda p: p[0] ** 2 + 0 * p[1], [0.0, 0.0]), known_flat=given)
 
 
 @pytest.mark.parametrize("max_parameters", [4000, 3])

@@ -277,9 +277,9 @@ def test_a_branch_on_the_batch_size_is_answered_or_one_sentence(kind: str) -> No
         lambda: ls.layer_linearity(risk),
         lambda: ls.inspect(risk),
         lambda: ls.escape(risk),
-        lambda: ls.lift(model, "b", X),
-        lambda: ls.split(model, "a", 0, inputs=X),
-        lambda: ls.merge(model, "a", X),
+        lambda: ls.lift(model, X, "b"),
+        lambda: ls.split(model, X, "a", neuron=0),
+        lambda: ls.merge(model, X, "a"),
     ):
         try:
             found = ask()
@@ -301,9 +301,9 @@ def test_width_verbs_beside_groups_are_answered_or_one_sentence(groups: tuple[in
     model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).double()
     x = torch.randn(3, 4, 6, 6, dtype=F64)
     for ask in (
-        lambda: ls.merge(model, at, x),
-        lambda: ls.split(model, at, 0, inputs=x),
-        lambda: ls.add_null_neuron(model, at, inputs=x),
+        lambda: ls.merge(model, x, at),
+        lambda: ls.split(model, x, at, neuron=0),
+        lambda: ls.add_null_neuron(model, x, at),
         lambda: ls.trim(model, x),
     ):
         try:

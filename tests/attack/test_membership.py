@@ -32,7 +32,7 @@ def with_huge_weight(size: float) -> tuple[nn.Sequential, Tensor]:
 @pytest.mark.parametrize("scale", [1e-8, 1e-4, 1.0, 1e4, 1e8])
 def test_own_points_are_members_at_every_scale(scale: float, dtype: torch.dtype) -> None:
     model, x = network(scale, dtype)
-    manifold = ls.lift(model, "0", x, activation="relu").manifold
+    manifold = ls.lift(model, x, "0", activation="relu").manifold
     assert manifold.contains(manifold.model), manifold.contains(manifold.model).reason
     for seed in range(3):
         member = manifold.contains(manifold.sample(torch.Generator().manual_seed(seed)))
@@ -43,7 +43,7 @@ def test_own_points_are_members_at_every_scale(scale: float, dtype: torch.dtype)
 @pytest.mark.parametrize("name", ["0.B.weight", "0.A.weight", "2.weight", "2.bias", "0.B.bias"])
 def test_a_point_whose_outputs_differ_is_no_member(size: float, name: str) -> None:
     model, x = with_huge_weight(size)
-    manifold = ls.lift(model, "0", x, activation="relu").manifold
+    manifold = ls.lift(model, x, "0", activation="relu").manifold
     moved = copy.deepcopy(manifold.model)
     with torch.no_grad():
         moved.get_parameter(name)[-1] += 0.05
@@ -54,7 +54,7 @@ def test_a_point_whose_outputs_differ_is_no_member(size: float, name: str) -> No
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_a_small_move_beside_large_features_is_seen(scale: float) -> None:
     model, x = network(scale)
-    manifold = ls.lift(model, "0", x, activation="relu").manifold
+    manifold = ls.lift(model, x, "0", activation="relu").manifold
     moved = copy.deepcopy(manifold.model)
     with torch.no_grad():
         moved[2].weight[1, 1] *= 1 + 1e-6

@@ -54,7 +54,7 @@ def test_what_is_decided_at_scale_one(form: Form) -> None:
 )
 def test_directions_that_are_said_to_be_flat_are_followed(function, known, right) -> None:
     flat = {"direction": torch.tensor([[0.0], [1.0]], dtype=F64), "count": 1, None: None}[known]
-    assert ls.certify(risk_of(function, [0.0, 0.0]), flat).kind == right
+    assert ls.certify(risk_of(function, [0.0, 0.0]), known_flat=flat).kind == right
 
 
 @pytest.mark.parametrize("ratio", [1e2, 1e4, 1e6, 1e8])

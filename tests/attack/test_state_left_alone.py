@@ -144,11 +144,11 @@ def risk(model: nn.Module) -> ls.EmpiricalRisk:
 VERBS: dict[str, Callable[[nn.Module], object]] = {
     "risk": risk,
     "sites": lambda m: ls.find_sites(m, X),
-    "lift": lambda m: ls.lift(m, "last", X),
-    "split": lambda m: ls.split(m, "first", 0, inputs=X),
-    "null": lambda m: ls.add_null_neuron(m, "first", inputs=X),
-    "approximate": lambda m: ls.approximate_lift(m, "last", X, 1e-3),
-    "merge": lambda m: ls.merge(m, "first", X),
+    "lift": lambda m: ls.lift(m, X, "last"),
+    "split": lambda m: ls.split(m, X, "first", neuron=0),
+    "null": lambda m: ls.add_null_neuron(m, X, "first"),
+    "approximate": lambda m: ls.approximate_lift(m, X, "last", epsilon=1e-3),
+    "merge": lambda m: ls.merge(m, X, "first"),
     "linearity": lambda m: ls.layer_linearity(m, X),
     "fold": lambda m: ls.fold(m, X),
     "trim": lambda m: ls.trim(m, X),
@@ -264,12 +264,12 @@ class RandomFeatures(nn.Module):
 def test_an_ensemble_whose_networks_differ_in_attributes_is_refused(kind: str) -> None:
     x = torch.linspace(-1, 1, 20, dtype=F64)[:, None]
     with pytest.raises(ModelError, match="register them as buffers"):
-        train_ensemble(lambda: RandomFeatures(kind), (x, x.sin()), "mse", starts=3, steps=2)
+        train_ensemble(lambda: RandomFeatures(kind), "mse", (x, x.sin()), starts=3, steps=2)
 
 
 def test_an_ensemble_whose_networks_differ_in_buffers_trains_each_with_its_own() -> None:
     x = torch.linspace(-1, 1, 20, dtype=F64)[:, None]
-    found = train_ensemble(lambda: RandomFeatures("buffer"), (x, x.sin()), "mse", starts=3, steps=2, learning_rate=0.1)
+    found = train_ensemble(lambda: RandomFeatures("buffer"), "mse", (x, x.sin()), starts=3, steps=2, learning_rate=0.1)
     for index, seed in enumerate(found.seeds):
         torch.manual_seed(seed)
         model = RandomFeatures("buffer")

@@ -131,8 +131,8 @@ def plain_risk(function: Function, at: Tensor, scale: float = 1.0) -> ls.Empiric
 USES: dict[str, Callable[[ls.EmpiricalRisk], object]] = {
     "certify": ls.certify,
     "inspect": ls.inspect,
-    "eigenpairs": lambda risk: ls.curvature.eigenpairs(risk.hessian(), 1, "smallest"),
-    "block": lambda risk: ls.curvature.eigenpairs(risk.hessian(only="first"), 1, "smallest"),
+    "eigenpairs": lambda risk: ls.curvature.eigenpairs(risk.hessian(), 1, which="smallest"),
+    "block": lambda risk: ls.curvature.eigenpairs(risk.hessian(at="first"), 1, which="smallest"),
 }
 
 
@@ -318,7 +318,7 @@ def test_a_point_is_checked_once_and_its_blocks_with_it(monkeypatch: pytest.Monk
     risk = risk_of(Net(torch.tanh))
     for _ in range(2):
         ls.curvature.eigenpairs(risk.hessian(), 1)
-        ls.curvature.eigenpairs(risk.hessian(only="last"), 1)
+        ls.curvature.eigenpairs(risk.hessian(at="last"), 1)
     assert len(calls) == 1
     ls.curvature.eigenpairs(risk.hessian({name: part + 1 for name, part in risk.parameters.items()}), 1)
     assert len(calls) == 2

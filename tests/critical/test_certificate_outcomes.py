@@ -94,7 +94,7 @@ def test_batch_norm_in_training_mode_leaves_two_zeros_a_channel():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=DTYPE))
         x = torch.randn(80, 3, generator=generator, dtype=DTYPE)
         try:
-            y = ls.plant_critical_point(model, x, "minimum", generator)
+            y = ls.plant_critical_point(model, x, kind="minimum", generator=generator)
         except ls.LiftscapeError:
             continue
         certificate = certify(ls.EmpiricalRisk(model, "mse", (x, y)))

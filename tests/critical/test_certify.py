@@ -27,7 +27,9 @@ def planted(activation: type[nn.Module], kind: str, seed: int = 0) -> ls.Empiric
     for _ in range(32):
         model, x = mlp(activation(), generator), torch.randn(80, 3, generator=generator, dtype=DTYPE)
         try:
-            return ls.EmpiricalRisk(model, "mse", (x, ls.plant_critical_point(model, x, kind, generator)))
+            return ls.EmpiricalRisk(
+                model, "mse", (x, ls.plant_critical_point(model, x, kind=kind, generator=generator))
+            )
         except ls.LiftscapeError:
             continue
     raise AssertionError("no draw is well conditioned")
@@ -37,7 +39,7 @@ def lifted(seed: int = 0, activation: str = "elu") -> tuple[ls.EmpiricalRisk, ls
     risk = planted(nn.Tanh, "minimum", seed)
     x, _ = next(iter(risk.batches))
     generator = torch.Generator().manual_seed(seed)
-    embedding = ls.lift(risk.model, at="2", inputs=x, width=3, activation=activation, generator=generator)
+    embedding = ls.lift(risk.model, x, "2", width=3, activation=activation, generator=generator)
     return risk.with_model(embedding.model), embedding
 
 
@@ -85,7 +87,7 @@ def test_a_lifted_minimum_is_degenerate_and_only_a_candidate_without_its_manifol
 def test_a_lifted_saddle_is_a_strict_saddle():
     risk = planted(nn.Tanh, "saddle")
     x, _ = next(iter(risk.batches))
-    embedding = ls.lift(risk.model, at="2", inputs=x, width=3, activation="elu")
+    embedding = ls.lift(risk.model, x, "2", width=3, activation="elu")
     certificate = certify(risk.with_model(embedding.model), known_flat=embedding.manifold)
     base = certify(risk)
     assert certificate.kind == base.kind == "strict saddle"

@@ -17,9 +17,7 @@ def test_never_wrong_off_criticality(kind, allowed, seed, activation):
     base = planted(nn.Tanh, kind, seed)
     x, _ = next(iter(base.batches))
     generator = torch.Generator().manual_seed(seed)
-    embedding = ls.lift(
-        base.model, at=["0", "2"][seed % 2], inputs=x, width=4, activation=activation, generator=generator
-    )
+    embedding = ls.lift(base.model, x, ["0", "2"][seed % 2], width=4, activation=activation, generator=generator)
     risk = base.with_model(embedding.model)
     exact = certify(risk, known_flat=embedding.manifold)
     assert exact.kind in allowed
@@ -58,6 +56,6 @@ def test_lifts_of_a_nearly_saturated_null_neuron(activation, seed):
     assert certify(risk).kind == "strict saddle"
     generator = torch.Generator().manual_seed(seed)
     x, _ = next(iter(risk.batches))
-    embedding = ls.lift(model, at="0", inputs=x, width=3, activation=activation, generator=generator)
+    embedding = ls.lift(model, x, "0", width=3, activation=activation, generator=generator)
     for sample in (embedding.model, embedding.manifold.sample(generator)):
         assert certify(risk.with_model(sample), known_flat=embedding.manifold).kind == "strict saddle"

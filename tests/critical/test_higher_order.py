@@ -157,7 +157,7 @@ def curved(risk: ls.EmpiricalRisk, h: float) -> dict[str, Tensor]:
 def test_a_copy_without_out_weight_makes_a_minimum_with_scalar_output_a_saddle_of_third_order(seed):
     base = scalar_minimum(seed)
     assert certify(base).kind == "local minimum"
-    risk = base.with_model(ls.split(base.model, "0", 0, share=0.0).model)
+    risk = base.with_model(ls.split(base.model, None, "0", neuron=0, share=0.0).model)
     certificate = certify(risk)
     assert (certificate.kind, certificate.evidence["higher_order_descent"]) == ("saddle", 3)
     constant = certificate.evidence["higher_order_constant"]
@@ -180,7 +180,9 @@ def scalar_minimum(seed: int) -> ls.EmpiricalRisk:
     for _ in range(32):
         model, x = mlp(nn.Tanh(), generator, (2, 2, 1)), torch.randn(40, 2, generator=generator, dtype=DTYPE)
         try:
-            return ls.EmpiricalRisk(model, "mse", (x, ls.plant_critical_point(model, x, "minimum", generator)))
+            return ls.EmpiricalRisk(
+                model, "mse", (x, ls.plant_critical_point(model, x, kind="minimum", generator=generator))
+            )
         except ls.LiftscapeError:
             continue
     raise AssertionError("no draw is well conditioned")
@@ -189,7 +191,7 @@ def scalar_minimum(seed: int) -> ls.EmpiricalRisk:
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_a_split_that_stays_a_minimum_has_none(share):
     base = toy()
-    risk = base.with_model(ls.split(base.model, "0", 0, share).model)
+    risk = base.with_model(ls.split(base.model, None, "0", neuron=0, share=share).model)
     assert higher_order_descent(risk) is None
     assert certify(risk).kind == "minimum candidate"
 

@@ -55,7 +55,7 @@ def test_saddles_are_proved_and_minima_are_candidates() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_next_to_a_lifted_minimum_no_saddle_is_claimed(length: float, seed: int) -> None:
     risk = planted("minimum", seed)
-    lifted = ls.lift(risk.model, at="2", inputs=next(iter(risk.batches))[0], width=4, activation="elu")
+    lifted = ls.lift(risk.model, next(iter(risk.batches))[0], "2", width=4, activation="elu")
     there = risk.with_model(lifted.model)
     generator = torch.Generator().manual_seed(seed)
     theta = there.flatten()

@@ -41,7 +41,7 @@ def reached(subset: tuple[int, ...], seed: int) -> None:
     assert search.value == pytest.approx(float(EIGENVALUES[left].sum()) / WIDTH, abs=1e-12)
     swaps = sum(float(EIGENVALUES[i]) > float(EIGENVALUES[j]) for i in left for j in subset)
     negative, zero = (HIDDEN - m) * (WIDTH - m) + swaps, m * (2 * HIDDEN - m)
-    found = inertia(risk.with_model(search.model).hessian(), search.gradient_norm)
+    found = inertia(risk.with_model(search.model).hessian(), gradient_norm=search.gradient_norm)
     assert found.decided
     assert found.triple == (negative, zero, 2 * WIDTH * HIDDEN - negative - zero)
 

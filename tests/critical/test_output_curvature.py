@@ -14,7 +14,9 @@ def planted(activation: nn.Module, outputs: int, kind: str = "minimum") -> ls.Em
     for _ in range(64):
         model, x = mlp(activation, generator, (2, 3, outputs)), torch.randn(60, 2, generator=generator, dtype=DTYPE)
         try:
-            return ls.EmpiricalRisk(model, "mse", (x, ls.plant_critical_point(model, x, kind, generator)))
+            return ls.EmpiricalRisk(
+                model, "mse", (x, ls.plant_critical_point(model, x, kind=kind, generator=generator))
+            )
         except ls.LiftscapeError:
             continue
     raise AssertionError("no draw is well conditioned")
@@ -70,7 +72,11 @@ def test_a_lift_keeps_some():
 def test_only_a_minimum_that_may_be_truly_bad_stays_one_under_every_share_of_a_split(activation, bad):
     risk = planted(activation, outputs=1)
     assert certify(risk).evidence["may_be_truly_bad"] is bad
-    splits = [ls.split(risk.model, "0", neuron, share).model for neuron in range(3) for share in (-0.5, 0.5)]
+    splits = [
+        ls.split(risk.model, None, "0", neuron=neuron, share=share).model
+        for neuron in range(3)
+        for share in (-0.5, 0.5)
+    ]
     assert any(certify(risk.with_model(wider)).kind == "strict saddle" for wider in splits) is not bad
 
 

@@ -22,7 +22,7 @@ def iris(hidden: int, activation: str = "tanh") -> ls.EmpiricalRisk:
 )
 def test_the_known_minima_of_iris_are_found(hidden: int, activation: str, known: list[float]) -> None:
     risk = iris(hidden, activation)
-    found = ls.find_critical_points(risk, starts=48, methods=("minimum",))
+    found = ls.find_critical_points(risk, starts=48, method=("minimum",))
     values = [point.value for point in found.points]
     for value in known:
         assert any(abs(value - own) < 6e-7 for own in values), (value, values)
@@ -30,7 +30,7 @@ def test_the_known_minima_of_iris_are_found(hidden: int, activation: str, known:
     assert sum(found.hits) == found.counts["converged"]
     for point in found.points:
         assert point.gradient_norm <= 1e-12
-        assert inertia(risk.hessian(point.params), point.gradient_norm).negative == 0
+        assert inertia(risk.hessian(point.params), gradient_norm=point.gradient_norm).negative == 0
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_model_stays() -> None:
@@ -67,9 +67,11 @@ def test_planted_points_are_critical_and_of_their_kind(
         for parameter in model.parameters():
             parameter.mul_(2)
     inputs = torch.randn(150, widths[0], generator=generator, dtype=F64)
-    risk = ls.EmpiricalRisk(model, "mse", (inputs, ls.plant_critical_point(model, inputs, kind, generator)))
+    risk = ls.EmpiricalRisk(
+        model, "mse", (inputs, ls.plant_critical_point(model, inputs, kind=kind, generator=generator))
+    )
     assert float(risk.gradient().norm()) <= 1e-13
-    found = inertia(risk.hessian(), float(risk.gradient().norm()))
+    found = inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
     assert found.decided
     assert (found.negative > 0) == (kind == "saddle")
 

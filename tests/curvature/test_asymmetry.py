@@ -86,7 +86,7 @@ def test_values_of_a_badly_scaled_float32_network_are_kept_with_their_bounds() -
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_small_layer_says_whether_it_is_symmetric(share: float) -> None:
     A = rotated(torch.linspace(-4, 4, 20)) + share * skew(20)
-    row = block_curvature(as_operator(unseen(A)), "all")
+    row = block_curvature(as_operator(unseen(A)), name="all")
     assert row.status == ("asymmetric" if share else "converged")
 
 
@@ -102,5 +102,5 @@ def test_the_rounding_of_a_float32_network_is_none(activation: str, trained: int
         optimizer.step()
     H = ls.EmpiricalRisk(model, "cross_entropy", (x, y)).hessian()
     for budget in (None, 40 * H.size * 4):
-        assert eigenpairs(H, 3, "largest", memory_budget=budget).status == {"largest": "converged"}
+        assert eigenpairs(H, 3, which="largest", memory_budget=budget).status == {"largest": "converged"}
     assert "symmetry" not in partial_inertia(H, at_least=3).method

@@ -21,7 +21,7 @@ RISK = ls.EmpiricalRisk(MODEL, "mse", (X, X.sin()))
 
 WORKS: dict[str, Callable[[Path], str]] = {
     "trace": lambda folder: trace(MATRIX, checkpoint=folder).to_json(),
-    "block": lambda folder: block_curvature(as_operator(MATRIX), "all", checkpoint=folder).to_json(),
+    "block": lambda folder: block_curvature(as_operator(MATRIX), name="all", checkpoint=folder).to_json(),
     "density": lambda folder: spectral_density(MATRIX, steps=9, probes=2, checkpoint=folder).to_json(),
     "diagonal": lambda folder: diagonal(MATRIX, checkpoint=folder).to_json(),
     "eigenpairs": lambda folder: eigenpairs(MATRIX, 1, tolerance=0.1, checkpoint=folder).to_json(),

@@ -68,7 +68,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from liftscape.curvature import spectral_density
-from liftscape.risk import SymmetricOperator
+from liftscape.operators import SymmetricOperator
 
 class Slow(SymmetricOperator):
     size, dtype, device = 400, torch.float32, torch.device("cpu")

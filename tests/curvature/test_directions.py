@@ -108,7 +108,7 @@ def test_tangent_and_normal_to_a_lifted_manifold() -> None:
     base = ls.nets.mlp((3, 2, 2), generator=generator)
     x = torch.randn(20, 3, generator=generator, dtype=F64)
     y = ls.plant_critical_point(base, x, kind="minimum", generator=generator)
-    lifted = ls.lift(base, "2", x, width=3, activation="elu", generator=generator)
+    lifted = ls.lift(base, x, "2", width=3, activation="elu", generator=generator)
     risk = ls.EmpiricalRisk(lifted.model, "mse", (x, y))
     basis = lifted.manifold.tangent_basis()
     tangent, normal = tangent_direction(lifted.manifold), normal_direction(lifted.manifold)

@@ -36,7 +36,7 @@ def test_negative_eigenvalues_of_a_thousand_are_found_and_proved(negative: int) 
 
 def test_a_tenfold_eigenvalue_is_reported_tenfold() -> None:
     A = rotated([3.0] * 10 + torch.linspace(-1, 2, 390).tolist())
-    found = eigenpairs(A, 12, "largest")
+    found = eigenpairs(A, 12, which="largest")
     assert found.status["largest"] == "converged"
     exact = torch.linalg.eigvalsh(A).flip(0)[:12]
     torch.testing.assert_close(found.largest, exact, rtol=0, atol=1e-8)
@@ -46,7 +46,7 @@ def test_a_tenfold_eigenvalue_is_reported_tenfold() -> None:
 
 def test_an_indefinite_spectrum_is_ordered_rightly_at_both_ends() -> None:
     A = rotated(torch.linspace(-24, 24, 500))
-    found = eigenpairs(A, 5, "both")
+    found = eigenpairs(A, 5, which="both")
     exact = torch.linalg.eigvalsh(A)
     torch.testing.assert_close(found.smallest, exact[:5], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.largest, exact.flip(0)[:5], rtol=1e-9, atol=1e-9)
@@ -63,7 +63,7 @@ def test_an_indefinite_spectrum_is_ordered_rightly_at_both_ends() -> None:
 @settings(max_examples=60)
 def test_clusters_and_zeros_come_with_their_multiplicity(seed: int, spread: list[float], k: int, which: str) -> None:
     A = rotated(spread, seed)
-    found = eigenpairs(A, k, which, tolerance=1e-9, generator=torch.Generator().manual_seed(seed))
+    found = eigenpairs(A, k, which=which, tolerance=1e-9, generator=torch.Generator().manual_seed(seed))
     exact = torch.tensor(sorted(spread), dtype=F64)
     assert set(found.status.values()) == {"converged"}
     if which != "largest":
@@ -80,14 +80,14 @@ def test_clusters_and_zeros_come_with_their_multiplicity(seed: int, spread: list
 def test_restarts_within_a_small_memory_find_the_same() -> None:
     A = rotated(torch.cat([torch.linspace(0, 1, 700), torch.tensor([5.0, 6.0, 7.0])]))
     row = len(A) * 8
-    found = eigenpairs(A, 3, "largest", memory_budget=24 * row)
+    found = eigenpairs(A, 3, which="largest", memory_budget=24 * row)
     torch.testing.assert_close(found.largest, torch.tensor([7.0, 6.0, 5.0], dtype=F64), rtol=0, atol=1e-8)
     assert "24 stored vectors" in found.method
 
 
 def test_an_end_that_has_not_converged_gets_a_status_and_no_number() -> None:
     A = rotated(torch.linspace(-1, 1, 600))
-    found = eigenpairs(A, 3, "smallest", max_products=12)
+    found = eigenpairs(A, 3, which="smallest", max_products=12)
     assert found.status == {"smallest": "not converged"}
     assert bool(found.values[~found.converged].isnan().all())
     assert bool(found.residuals[~found.converged].isinf().all())
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize("eigenvalues", [[2.0], [0.0], [-1.0, 1.0], [0.0] * 200, [4.0] * 150])
 def test_trivial_operators(eigenvalues: list[float]) -> None:
     A = rotated(eigenvalues)
-    found = eigenpairs(A, 1, "largest")
+    found = eigenpairs(A, 1, which="largest")
     assert found.status["largest"] == "converged"
     assert float(found.values[0]) == pytest.approx(max(eigenvalues), abs=1e-10)
 
@@ -173,7 +173,7 @@ def test_the_advice_of_a_refusal_can_be_followed() -> None:
     assert set(eigenpairs(A, 5, memory_budget=14400).status.values()) == {"converged"}
     with pytest.raises(ls.LiftscapeError, match=r"has 1 in all; ask for one end, with k = 1"):
         eigenpairs(torch.eye(1, dtype=F64), 1)
-    assert eigenpairs(torch.eye(1, dtype=F64), 1, "largest").values.tolist() == [1.0]
+    assert eigenpairs(torch.eye(1, dtype=F64), 1, which="largest").values.tolist() == [1.0]
     with pytest.raises(ls.LiftscapeError, match=r"has 0 in all; give one with parameters"):
         eigenpairs(torch.zeros(0, 0, dtype=F64), 1)
 
@@ -202,7 +202,7 @@ def digits_risk() -> ls.EmpiricalRisk:
 
 def test_the_digits_network_agrees_with_arpack(digits_risk: ls.EmpiricalRisk) -> None:
     H = digits_risk.hessian()
-    top, bottom = eigenpairs(H, 10, "largest", tolerance=1e-7), eigenpairs(H, 3, "smallest", tolerance=1e-7)
+    top, bottom = eigenpairs(H, 10, which="largest", tolerance=1e-7), eigenpairs(H, 3, which="smallest", tolerance=1e-7)
     for found, which in ((top, "LA"), (bottom, "SA")):
         exact, vectors = eigsh(H.to_scipy(), k=len(found.values), which=which, tol=0, ncv=60, v0=np.ones(H.size))
         assert np.abs(H.to_scipy() @ vectors - vectors * exact).max() < 1e-10

@@ -43,12 +43,12 @@ def near_lifted(seed: int, kind: str) -> list[tuple["ls.curvature.Inertia", "ls.
     except ls.LiftscapeError:
         return []
     risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
-    exact = inertia(risk.hessian(), float(risk.gradient().norm()))
+    exact = inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
     if not exact.decided:
         return []
-    embedding = ls.lift(model, "2", inputs, activation=("elu", "relu", "gelu")[seed % 3], generator=generator)
+    embedding = ls.lift(model, inputs, "2", activation=("elu", "relu", "gelu")[seed % 3], generator=generator)
     lifted = risk.with_model(embedding.model)
-    expected = inertia(lifted.hessian(), float(lifted.gradient().norm()))
+    expected = inertia(lifted.hessian(), gradient_norm=float(lifted.gradient().norm()))
     if not expected.decided:
         return []
     assert embedding.predict_inertia(exact).holds(expected)
@@ -58,7 +58,7 @@ def near_lifted(seed: int, kind: str) -> list[tuple["ls.curvature.Inertia", "ls.
     pairs = []
     for size in (1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
         there = lifted.unflatten(theta + size / slope * direction)
-        pairs.append((expected, inertia(lifted.hessian(there), float(lifted.gradient(there).norm()))))
+        pairs.append((expected, inertia(lifted.hessian(there), gradient_norm=float(lifted.gradient(there).norm()))))
     return pairs
 
 

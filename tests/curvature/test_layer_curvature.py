@@ -37,7 +37,7 @@ def test_rows_bound_the_blocks_of_the_dense_hessian(risk: ls.EmpiricalRisk) -> N
 
 def test_chosen_layers_only_and_the_same_seed_gives_the_same_rows(risk: ls.EmpiricalRisk) -> None:
     name = list(layers_of(risk.parameters))[1]
-    first, second = (layer_curvature(risk, [name], generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (layer_curvature(risk, at=[name], generator=torch.Generator().manual_seed(5)) for _ in range(2))
     assert [row.layer for row in first] == [name]
     assert [row.to_json() for row in first] == [row.to_json() for row in second]
 
@@ -52,7 +52,7 @@ def test_progress_ends_at_the_number_of_products(risk: ls.EmpiricalRisk) -> None
 
 def test_an_unknown_layer_is_refused_with_those_that_there_are(risk: ls.EmpiricalRisk) -> None:
     with pytest.raises(ls.LiftscapeError, match=r"there is no layer 'head'; the layers are "):
-        layer_curvature(risk, ["head"])
+        layer_curvature(risk, at=["head"])
 
 
 class Tied(torch.nn.Module):

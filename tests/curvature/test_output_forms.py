@@ -56,14 +56,14 @@ def test_gauss_newton_is_the_sum_over_samples(loss: str, batches: bool, generato
     v = torch.randn(risk.size, 2, generator=generator, dtype=F64)
     torch.testing.assert_close(G @ v, expected @ v, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(G @ v[:, 0], expected @ v[:, 0], rtol=1e-11, atol=1e-12)
-    chosen = ls.curvature.gauss_newton(risk, only="2").to_dense()
+    chosen = ls.curvature.gauss_newton(risk, at="2").to_dense()
     torch.testing.assert_close(chosen, expected[-15:, -15:], rtol=1e-11, atol=1e-13)
 
 
 def test_gauss_newton_is_the_hessian_of_the_last_layer(generator: torch.Generator) -> None:
     risk = problem("cross_entropy", True, generator)
-    last = ls.curvature.gauss_newton(risk, only="2").to_dense()
-    torch.testing.assert_close(last, risk.hessian(only="2").to_dense(), rtol=1e-10, atol=1e-13)
+    last = ls.curvature.gauss_newton(risk, at="2").to_dense()
+    torch.testing.assert_close(last, risk.hessian(at="2").to_dense(), rtol=1e-10, atol=1e-13)
     assert float((ls.curvature.gauss_newton(risk).to_dense() - risk.hessian().to_dense()).norm()) > 1e-2
 
 
@@ -75,7 +75,7 @@ def test_empirical_fisher_is_made_of_gradients_of_samples(loss: str, batches: bo
     expected = gradients.T @ gradients / len(gradients)
     F = ls.curvature.fisher(risk)
     torch.testing.assert_close(F.to_dense(), expected, rtol=1e-11, atol=1e-13)
-    chosen = ls.curvature.fisher(risk, only=["0.bias", "2.weight"]).to_dense()
+    chosen = ls.curvature.fisher(risk, at=["0.bias", "2.weight"]).to_dense()
     kept = torch.cat([torch.arange(12, 16), torch.arange(16, 28)])
     torch.testing.assert_close(chosen, expected[kept][:, kept], rtol=1e-11, atol=1e-13)
     smaller = ls.curvature.fisher(risk, memory_budget=2500)
@@ -88,7 +88,7 @@ def test_monte_carlo_fisher_tends_to_gauss_newton(loss: str, generator: torch.Ge
     expected = dense_gauss_newton(risk)
     gaps: list[float] = []
     for count in (20, 2000):
-        F = ls.curvature.fisher(risk, kind="monte-carlo", samples=count, generator=generator)
+        F = ls.curvature.fisher(risk, method="monte-carlo", samples=count, generator=generator)
         dense = F.to_dense()
         assert float(torch.linalg.eigvalsh(dense)[0]) > -1e-12
         gaps.append(float((dense - expected).norm() / expected.norm()))
@@ -101,10 +101,10 @@ def test_monte_carlo_targets_are_drawn_once_for_an_operator(generator: torch.Gen
     risk = problem("cross_entropy", True, generator)
     v = torch.randn(risk.size, generator=generator, dtype=F64)
     state = torch.get_rng_state()
-    F = ls.curvature.fisher(risk, kind="monte-carlo")
+    F = ls.curvature.fisher(risk, method="monte-carlo")
     assert torch.equal(F @ v, F @ v)
-    assert torch.equal(F @ v, ls.curvature.fisher(risk, kind="monte-carlo") @ v)
-    other = ls.curvature.fisher(risk, kind="monte-carlo", generator=torch.Generator().manual_seed(5))
+    assert torch.equal(F @ v, ls.curvature.fisher(risk, method="monte-carlo") @ v)
+    other = ls.curvature.fisher(risk, method="monte-carlo", generator=torch.Generator().manual_seed(5))
     assert float((F @ v - other @ v).norm()) > 1e-3
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -131,7 +131,7 @@ def test_monte_carlo_fisher_of_positions_tends_to_gauss_newton(generator: torch.
     x, y = torch.randn(5, 2, generator=generator, dtype=F64), torch.randint(0, 3, (5, 4), generator=generator)
     risk = ls.EmpiricalRisk(drawn(Positions(), generator), "cross_entropy", (x, y))
     expected = ls.curvature.gauss_newton(risk).to_dense()
-    F = ls.curvature.fisher(risk, kind="monte-carlo", samples=3000, generator=generator).to_dense()
+    F = ls.curvature.fisher(risk, method="monte-carlo", samples=3000, generator=generator).to_dense()
     assert float((F - expected).norm() / expected.norm()) < 0.05
 
 
@@ -178,11 +178,11 @@ def test_misuse_is_named(generator: torch.Generator) -> None:
     risk = problem("mse", False, generator)
     own = ls.EmpiricalRisk(risk.model, lambda z, y: ((z - y) ** 2).mean(), risk.batches)
     with pytest.raises(ls.LiftscapeError, match="Monte-Carlo Fisher needs the loss 'mse' or 'cross_entropy'"):
-        ls.curvature.fisher(own, kind="monte-carlo")
+        ls.curvature.fisher(own, method="monte-carlo")
     with pytest.raises(ls.LiftscapeError, match="samples must be at least 1, but 0"):
-        ls.curvature.fisher(risk, kind="monte-carlo", samples=0)
+        ls.curvature.fisher(risk, method="monte-carlo", samples=0)
     with pytest.raises(ls.LiftscapeError, match=r"no module or parameter '2.weigt'; did you mean '2.weight'"):
-        ls.curvature.gauss_newton(risk, only="2.weigt")
+        ls.curvature.gauss_newton(risk, at="2.weigt")
     summed = ls.EmpiricalRisk(
         nn.Sequential(nn.Linear(3, 2), nn.Flatten(0)).to(F64),
         lambda z, y: ((z.view_as(y) - y) ** 2).mean(),
@@ -198,11 +198,14 @@ def test_targets_drawn_once_meet_the_same_samples_or_none(batch: int) -> None:
     model = ls.nets.mlp((3, 4, 2))
     data = TensorDataset(torch.randn(12, 3, dtype=torch.float64), torch.randint(2, (12,)))
     shuffled = ls.EmpiricalRisk(model, "cross_entropy", DataLoader(data, batch, shuffle=True))
-    F, v = ls.curvature.fisher(shuffled, kind="monte-carlo", memory_budget=100_000), torch.ones(26, dtype=torch.float64)
+    F, v = (
+        ls.curvature.fisher(shuffled, method="monte-carlo", memory_budget=100_000),
+        torch.ones(26, dtype=torch.float64),
+    )
     with pytest.raises(ls.LiftscapeError, match=r"batches come in another order.*shuffle=False\.$"):
         _ = [F @ v for _ in range(9)]
     ordered = ls.EmpiricalRisk(model, "cross_entropy", DataLoader(data, batch))
-    F = ls.curvature.fisher(ordered, kind="monte-carlo")
+    F = ls.curvature.fisher(ordered, method="monte-carlo")
     assert torch.equal(F @ v, F @ v)
     # Targets of the data go with their samples whatever the order.
     E = ls.curvature.fisher(shuffled)

@@ -95,7 +95,10 @@ def test_the_krylov_reading_agrees_with_that_of_the_whole_spectrum(seed: int, ra
     A, g = symmetric(8, generator), torch.randn(8, generator=generator, dtype=torch.float64)
     risk = quadratic_risk(A, g, torch.randn(8, generator=generator, dtype=torch.float64), 1.0)
     krylov = plateau_reading(risk, radius=radius)
-    dense = plateau_of_spectrum(risk, risk.gradient(), *torch.linalg.eigh(A), 1e-14, radius)
+    values, vectors = torch.linalg.eigh(A)
+    dense = plateau_of_spectrum(
+        risk, gradient=risk.gradient(), eigenvalues=values, vectors=vectors, bound=1e-14, radius=radius
+    )
     for name in ("gradient_step", "newton_step"):
         ours, theirs = getattr(krylov, name), getattr(dense, name)
         assert ours.predicted_decrease == pytest.approx(theirs.predicted_decrease, rel=1e-6, abs=1e-9)

@@ -59,7 +59,7 @@ WORKS: dict[str, Work] = {
     "diagonal": lambda H, folder, g: diagonal(H, generator=g, checkpoint=folder).to_json(),
     "exact diagonal": lambda H, folder, g: diagonal(H, exact=True, generator=g, checkpoint=folder).to_json(),
     "density": lambda H, folder, g: spectral_density(H, steps=40, probes=2, generator=g, checkpoint=folder).to_json(),
-    "block": lambda H, folder, g: block_curvature(H, "all", generator=g, checkpoint=folder).to_json(),
+    "block": lambda H, folder, g: block_curvature(H, name="all", generator=g, checkpoint=folder).to_json(),
     "eigenpairs": lambda H, folder, g: eigenpairs(H, 2, generator=g, checkpoint=folder).to_json(),
     "inertia": lambda H, folder, g: partial_inertia(H, at_least=5, generator=g, checkpoint=folder).to_json(),
 }

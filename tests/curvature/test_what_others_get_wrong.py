@@ -50,7 +50,7 @@ def test_lanczos_without_reorthogonalisation_sees_ghosts_of_the_largest() -> Non
         before, q = q, w / betas[-1]
     ghosts = eigvalsh_tridiagonal(alphas, betas[1:steps])
     assert (ghosts > 40).sum() > 1
-    found = eigenpairs(H, 3, "largest").values
+    found = eigenpairs(H, 3, which="largest").values
     assert (found > 40).sum() == 1
     density = spectral_density(H, steps=steps)
     assert int((density.nodes > 40).sum()) == 1
@@ -86,7 +86,7 @@ def test_the_model_is_left_in_its_mode_with_its_statistics_and_weights(training:
     modes = [module.training for module in model.modules()]
     H = risk.hessian()
     trace(H, probes=3)
-    eigenpairs(H, 1, "both")
+    eigenpairs(H, 1, which="both")
     spectral_density(H, steps=5)
     slice_1d(risk, torch.ones(risk.size, dtype=F64), points=3)
     ls.inspect(risk)

@@ -52,7 +52,7 @@ def risks() -> list[ls.EmpiricalRisk]:
 OPERATORS: dict[str, Callable[[ls.EmpiricalRisk], Any]] = {
     "Hessian": lambda risk: risk.hessian(),
     "Gauss-Newton": lambda risk: ls.curvature.gauss_newton(risk),
-    "empirical Fisher": lambda risk: ls.curvature.fisher(risk, "empirical"),
+    "empirical Fisher": lambda risk: ls.curvature.fisher(risk, method="empirical"),
 }
 
 
@@ -64,7 +64,7 @@ def test_products_and_their_functions_are_those_of_the_cpu(name: str) -> None:
         product = cuda @ v.cuda()
         assert product.is_cuda
         torch.testing.assert_close(product.cpu(), cpu @ v, rtol=1e-10, atol=1e-12)
-    pairs = [ls.curvature.eigenpairs(H, 4, "both", tolerance=1e-8) for H in (cpu, cuda)]
+    pairs = [ls.curvature.eigenpairs(H, 4, which="both", tolerance=1e-8) for H in (cpu, cuda)]
     assert pairs[1].vectors.is_cuda
     torch.testing.assert_close(pairs[1].values, pairs[0].values, rtol=1e-8, atol=1e-10)
     traces = [ls.curvature.trace(H, generator=torch.Generator().manual_seed(2)).value for H in (cpu, cuda)]
@@ -76,7 +76,7 @@ def test_no_vector_leaves_the_device(work: str) -> None:
     H = risks()[1].hessian()
     with Transfers() as transfers:
         if work == "eigenpairs":
-            ls.curvature.eigenpairs(H, 3, "largest", tolerance=1e-4)
+            ls.curvature.eigenpairs(H, 3, which="largest", tolerance=1e-4)
         else:
             ls.curvature.spectral_density(H, steps=20, probes=2)
     assert max(transfers.sizes) < H.size
@@ -95,8 +95,8 @@ def test_a_lifted_minimum_is_certified_on_the_device() -> None:
     for device in ("cpu", "cuda"):
         model = ls.nets.mlp((3, 3, 2), "tanh").to(device)
         x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=F64).to(device)
-        y = ls.plant_critical_point(model, x, "minimum", torch.Generator().manual_seed(0))
-        embedding = ls.lift(model, at="2", inputs=x, width=4, activation="elu")
+        y = ls.plant_critical_point(model, x, kind="minimum", generator=torch.Generator().manual_seed(0))
+        embedding = ls.lift(model, x, "2", width=4, activation="elu")
         certificate = ls.certify(ls.EmpiricalRisk(embedding.model, "mse", (x, y)), known_flat=embedding.manifold)
         assert all(parameter.device.type == device for parameter in embedding.model.parameters())
         certificates.append((certificate.kind, certificate.inertia and certificate.inertia.triple))
@@ -109,7 +109,7 @@ def test_ensembles_take_the_course_they_take_on_the_cpu() -> None:
     losses = []
     for device in ("cpu", "cuda"):
         make = lambda device=device: ls.nets.mlp((1, 8, 1), "tanh").to(device)
-        made = ls.train_ensemble(make, (x.to(device), (3 * x).sin().to(device)), "mse", starts=5, steps=300)
+        made = ls.train_ensemble(make, "mse", (x.to(device), (3 * x).sin().to(device)), starts=5, steps=300)
         losses.append(made.losses.cpu())
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-12)
 
@@ -117,7 +117,7 @@ def test_ensembles_take_the_course_they_take_on_the_cpu() -> None:
 def test_linearity_folds_and_monitors_are_those_of_the_cpu() -> None:
     rows = []
     for risk in risks():
-        lifted = risk.with_model(ls.lift(risk.model, at="2", inputs=next(iter(risk.batches))[0], width=50).model)
+        lifted = risk.with_model(ls.lift(risk.model, next(iter(risk.batches))[0], "2", width=50).model)
         table = ls.layer_linearity(lifted)
         folded = ls.fold(lifted)
         assert folded.removed
@@ -135,7 +135,7 @@ def test_convolutions_fold_on_the_device() -> None:
         model[0].bias.fill_(50.0)
     x = torch.randn(10, 1, 8, 8, dtype=F64, device="cuda")
     for how in ("exact", "least-squares"):
-        folded = ls.fold(model, x, at="1", how=how).model
+        folded = ls.fold(model, x, at="1", method=how).model
         with torch.no_grad():
             torch.testing.assert_close(folded(x), model(x), rtol=1e-9, atol=1e-9)
 
@@ -155,7 +155,7 @@ def test_groups_paths_bounds_and_collapses_are_those_of_the_cpu() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.LeakyReLU(0.1), nn.Conv2d(4, 3, 1)).to("cuda", F64)
     x = torch.randn(10, 4, 8, 8, dtype=F64, device="cuda")
-    lifted = ls.lift(model, "0", x, 12, "elu")
+    lifted = ls.lift(model, x, "0", width=12, activation="elu")
     other = lifted.manifold.sample(torch.Generator().manual_seed(1))
     for network in (lifted.model, lifted.manifold.path(other)(0.5), ls.fold(lifted, x).model):
         with torch.no_grad():
@@ -178,7 +178,7 @@ def test_groups_paths_bounds_and_collapses_are_those_of_the_cpu() -> None:
         torch.testing.assert_close(own.cpu(), cpu, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
         dense[0].bias += 90.0
-    assert ls.fold(dense, how="proved", box=(low, high)).removed == ("1",)
+    assert ls.fold(dense, method=ls.Proved((low, high))).removed == ("1",)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -16,7 +16,7 @@ X = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
 def folded() -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.LeakyReLU(0.7), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 2))
-    return model, ls.fold(model, X, at="1", how="least-squares").model
+    return model, ls.fold(model, X, at="1", method="least-squares").model
 
 
 def test_it_moves_is_saved_and_exported_from_there(tmp_path: Path) -> None:

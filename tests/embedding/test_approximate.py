@@ -31,7 +31,7 @@ def test_tanh_errors_are_of_second_order_and_gradients_of_first(planted_risk: ls
         outputs = planted_risk.model(inputs)
     errors, gradients = [], []
     for epsilon in EPSILONS:
-        lifted = ls.approximate_lift(planted_risk.model, at, inputs, epsilon=epsilon).model
+        lifted = ls.approximate_lift(planted_risk.model, inputs, at, epsilon=epsilon).model
         with torch.no_grad():
             errors.append(float((lifted(inputs) - outputs).abs().max()))
         gradients.append(float(planted_risk.with_model(lifted).gradient().norm()))
@@ -43,7 +43,7 @@ def test_a_minimum_gets_negative_curvature_that_does_not_vanish_with_epsilon(pla
     inputs, _ = next(iter(planted_risk.batches))
     smallest = []
     for epsilon in (1e-2, 1e-3, 1e-4):
-        lifted = planted_risk.with_model(ls.approximate_lift(planted_risk.model, "2", inputs, epsilon=epsilon).model)
+        lifted = planted_risk.with_model(ls.approximate_lift(planted_risk.model, inputs, "2", epsilon=epsilon).model)
         smallest.append(float(torch.linalg.eigvalsh(lifted.hessian().to_dense())[0]))
     assert max(smallest) < 0
     assert smallest[2] == pytest.approx(smallest[1], rel=0.05)
@@ -60,11 +60,11 @@ def test_a_minimum_gets_negative_curvature_that_does_not_vanish_with_epsilon(pla
 def test_refusals_say_what_to_do(planted_risk: ls.EmpiricalRisk, options: dict, error: type, sentence: str) -> None:
     inputs, _ = next(iter(planted_risk.batches))
     with pytest.raises(error, match=sentence):
-        ls.approximate_lift(planted_risk.model, "2", inputs, **options)
+        ls.approximate_lift(planted_risk.model, inputs, "2", **options)
 
 
 def test_its_inertia_is_not_predicted(planted_risk: ls.EmpiricalRisk) -> None:
     inputs, _ = next(iter(planted_risk.batches))
-    embedding = ls.approximate_lift(planted_risk.model, "2", inputs)
+    embedding = ls.approximate_lift(planted_risk.model, inputs, "2")
     with pytest.raises(ls.LiftscapeError, match="not critical"):
         embedding.predict_inertia((0, 0, 17))

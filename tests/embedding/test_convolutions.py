@@ -58,7 +58,7 @@ def test_a_lift_keeps_all_outputs_and_folds_back(
     x = pictures(seed)
     model = network(kernel, stride, padding, dilation, mode, bias, seed)
     model(x)
-    embedding = ls.lift(model, "2", x, [4 + layer for layer in range(layers)], activation)
+    embedding = ls.lift(model, x, "2", width=[4 + layer for layer in range(layers)], activation=activation)
     size = 1e3 if activation == "gelu" else 1
     with torch.no_grad():
         assert float((embedding.model(x) - model(x)).abs().max()) <= size * 1e-12
@@ -85,7 +85,7 @@ def test_the_lifted_map_is_the_dense_matrix_of_the_convolution(stride: int, padd
     x = pictures(0)
     model = network(3, stride, padding, 1, mode, True, 0)
     model(x)
-    lifted = ls.lift(model, "2", x, 5, "elu")
+    lifted = ls.lift(model, x, "2", width=5, activation="elu")
     block, chart = lifted.model[2], lifted.chart
     with torch.no_grad():
         shape = model[:2](x).shape[1:]
@@ -110,9 +110,9 @@ def test_a_planted_critical_point_stays_one_with_the_inertia_of_the_chart(kind: 
         nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Conv2d(2, 2, 3, 2, 1), nn.Tanh(), nn.Flatten(), nn.Linear(18, 1)
     )
     model = model.to(F64)
-    y = ls.plant_critical_point(model, x, kind, torch.Generator().manual_seed(1))
+    y = ls.plant_critical_point(model, x, kind=kind, generator=torch.Generator().manual_seed(1))
     risk = ls.EmpiricalRisk(model, "mse", (x, y))
-    embedding = ls.lift(model, site, x, None, "elu")
+    embedding = ls.lift(model, x, site, width=None, activation="elu")
     gaps = measure_gaps(embedding, risk)
     assert gaps.output < 1e-12
     assert gaps.gradient < 1e-12
@@ -131,7 +131,7 @@ def test_samples_differ_and_lie_on_the_manifold_and_the_lift_is_saved(tmp_path) 
     x = pictures(2)
     model = network(3, 2, 1, 1, "zeros", True, 2)
     model(x)
-    embedding = ls.lift(model, "2", x, 6, "leaky_relu")
+    embedding = ls.lift(model, x, "2", width=6, activation="leaky_relu")
     manifold = embedding.manifold
     assert manifold is not None
     other = manifold.sample(torch.Generator().manual_seed(5))
@@ -156,7 +156,7 @@ def test_what_is_not_built_for_convolutions_is_said() -> None:
     x = torch.randn(5, 4, 6, 6, dtype=F64)
     plain = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 1)).to(F64)
     with pytest.raises(SiteError, match="is a Conv2d, not a Linear"):
-        ls.approximate_lift(plain, "0", x, epsilon=1e-3)
+        ls.approximate_lift(plain, x, "0", epsilon=1e-3)
     sites = {site.name: (site.kind, site.in_features, site.out_features) for site in ls.find_sites(plain, x)}
     assert sites == {"0": ("conv2d", 36, 4), "3": ("linear", 64, 1)}
 
@@ -167,7 +167,7 @@ def test_convolutions_of_one_dimension_are_lifted_folded_saved_and_trimmed(optio
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Tanh(), nn.Conv1d(3, 4, 3, **options), nn.Tanh(), nn.Flatten()).to(F64)
     x = torch.randn(15, 2, 9, dtype=F64)
-    embedding = ls.lift(model, "2", x, [6] * layers, "relu")
+    embedding = ls.lift(model, x, "2", width=[6] * layers, activation="relu")
     assert embedding.manifold is not None
     assert embedding.manifold.contains(embedding.model)
     with torch.no_grad():

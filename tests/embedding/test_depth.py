@@ -85,7 +85,7 @@ def test_outputs_gradient_and_fold(
     inputs = torch.randn(25, 3, generator=generator, dtype=F64)
     weight = model.get_submodule(at).weight
     widths = [int(torch.linalg.matrix_rank(weight)) + more for more in extra]
-    embedding = ls.lift(model, at, inputs, widths, activation, generator)
+    embedding = ls.lift(model, inputs, at, width=widths, activation=activation, generator=generator)
     with torch.no_grad():
         outputs = model(inputs)
         # Tails sit far from the origin, so that the intercepts they cancel are larger.
@@ -115,8 +115,8 @@ def test_local_form_and_inertia_at_planted_points(
     inputs = torch.randn(120, 3, generator=generator, dtype=F64)
     targets = ls.plant_critical_point(model, inputs, kind=kind, generator=generator)
     risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
-    base = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
-    embedding = ls.lift(model, at, inputs, widths, "leaky_relu", generator)
+    base = ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
+    embedding = ls.lift(model, inputs, at, width=widths, activation="leaky_relu", generator=generator)
     lifted = risk.with_model(embedding.model)
     J, H, H_lifted = (
         embedding.chart.jacobian(lifted.parameters),
@@ -124,7 +124,7 @@ def test_local_form_and_inertia_at_planted_points(
         lifted.hessian().to_dense(),
     )
     assert float((H_lifted - J.T @ H @ J).norm()) <= 1e-11 * float(H_lifted.norm())
-    measured = ls.curvature.inertia(H_lifted, float(lifted.gradient().norm()))
+    measured = ls.curvature.inertia(H_lifted, gradient_norm=float(lifted.gradient().norm()))
     assert measured.decided
     assert embedding.predict_inertia(base).holds(measured)
     assert (base.negative > 0) == (kind == "saddle")
@@ -149,14 +149,14 @@ def test_rank_deficient_factors_can_lose_strictness(generator: torch.Generator) 
         targets = model[2].bias.detach() - 4 * residual
         risk = ls.EmpiricalRisk(model, "mse", (inputs, targets))
         assert float(risk.gradient().norm()) <= 1e-12
-        base = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
-        embedding = ls.lift(model, "2", inputs, 1, "elu", draws)
+        base = ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
+        embedding = ls.lift(model, inputs, "2", width=1, activation="elu", generator=draws)
         with torch.no_grad():
             embedding.model.get_submodule("2.B").weight.zero_()
             embedding.model.get_submodule("2.A").weight.zero_()
             embedding.model.get_submodule("2.B").bias.copy_(model[2].bias)
         lifted = risk.with_model(embedding.model)
-        measured = ls.curvature.inertia(lifted.hessian(), float(lifted.gradient().norm()))
+        measured = ls.curvature.inertia(lifted.hessian(), gradient_norm=float(lifted.gradient().norm()))
         assert embedding.corank == 4 * 3
         assert DepthLaw(embedding.corank, embedding.added_parameters).predict(base).holds(measured)
         found = found or (base.negative > 0 and measured.negative == 0)
@@ -173,9 +173,9 @@ def test_charts_at_maps_apart_have_the_sum_of_their_coranks(sites: tuple[str, st
                 layer.weight.copy_(torch.outer(layer.weight[:, 0], layer.weight[0]))
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     width = None if not narrow else 1
-    first = ls.lift(model, sites[0], x, width, "elu")
-    chart = ls.lift(first, sites[1], x, width, "elu").chart
-    params = trainable_parameters(ls.lift(first, sites[1], x, width, "elu").model)
+    first = ls.lift(model, x, sites[0], width=width, activation="elu")
+    chart = ls.lift(first, x, sites[1], width=width, activation="elu").chart
+    params = trainable_parameters(ls.lift(first, x, sites[1], width=width, activation="elu").model)
     assert chart.has_closed_form == closed
     assert chart.corank(params) == chart.numerical_corank(params)
     assert (chart.corank(params) > 0) == narrow
@@ -186,7 +186,7 @@ def test_the_margin_is_that_of_the_network_and_off_centre_features_keep_bias_fre
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3, bias=bias), nn.Tanh(), nn.Linear(3, 1)).double()
     x = torch.rand(20, 4, dtype=torch.float64) + 5
-    embedding = ls.lift(model, "0", x, width=[5, 6], activation="hardtanh")
+    embedding = ls.lift(model, x, "0", width=[5, 6], activation="hardtanh")
     assert embedding.sites[0].margin == pytest.approx(embedding.manifold.margin(), rel=1e-9)
     assert embedding.sites[0].margin > 0
     with torch.no_grad():
@@ -198,7 +198,7 @@ def test_shared_weights_are_the_callers_own_and_others_are_not() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     x = torch.rand(20, 4, dtype=torch.float64)
     for share in (True, False):
-        lifted = ls.lift(model, "2", x, share=share)
+        lifted = ls.lift(model, x, "2", share=share)
         for network in (lifted.model, lifted.base):
             assert (network[0].weight is model[0].weight) == share
         assert isinstance(model[2], nn.Linear)
@@ -208,7 +208,7 @@ def test_shared_weights_are_the_callers_own_and_others_are_not() -> None:
 @pytest.mark.parametrize("width", [np.int64(5), np.array([5, 6]), [np.int32(5), 6], (5, 6)])
 def test_widths_may_be_numpys(width: Any) -> None:
     model, x = ls.nets.mlp((3, 4, 2)), torch.randn(20, 3, dtype=torch.float64)
-    lifted = ls.lift(model, "2", x, activation="elu", width=width)
+    lifted = ls.lift(model, x, "2", activation="elu", width=width)
     inserted = [module.out_features for module in lifted.model.modules() if isinstance(module, nn.Linear)][1:-1]
     assert inserted == np.atleast_1d(width).tolist()
 
@@ -224,7 +224,7 @@ def test_one_pass_over_the_data_is_enough() -> None:
 
     model = ls.nets.mlp((3, 4, 2))
     data = Counting([torch.randn(5, 3, dtype=torch.float64) for _ in range(40)])
-    ls.lift(model, "2", data, activation="elu")
+    ls.lift(model, data, "2", activation="elu")
     # The first batch tells the structure; the rest is read once.
     assert Counting.reads <= 45
 
@@ -233,14 +233,14 @@ def test_slopes_by_channel_are_of_their_own_layer_only() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 1)).double()
     x = torch.randn(20, 4, dtype=torch.float64)
-    lifted = ls.lift(model, "2", x)
+    lifted = ls.lift(model, x, "2")
     assert lifted.model[2].activation.num_parameters == 1
     with torch.no_grad():
         torch.testing.assert_close(lifted.model(x), model(x), rtol=1e-12, atol=1e-12)
     with pytest.raises(
         ls.LiftscapeError, match="a layer of 2 neurons in front of '2' cannot have a PReLU with 6 slopes"
     ):
-        ls.lift(model, "2", x, activation=model[1])
+        ls.lift(model, x, "2", activation=model[1])
 
 
 class OfOneSize(nn.Module):
@@ -257,11 +257,11 @@ class OfOneSize(nn.Module):
 
 def test_what_takes_no_fewer_samples_is_traced_on_all_and_rare_randomness_is_found() -> None:
     x = torch.randn(6, 2, dtype=torch.float64)
-    lifted = ls.lift(OfOneSize(0.0).double(), "map", x)
+    lifted = ls.lift(OfOneSize(0.0).double(), x, "map")
     assert lifted.sites[0].margin > 0
     torch.manual_seed(0)
     with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
-        ls.lift(OfOneSize(0.5).double(), "map", x)
+        ls.lift(OfOneSize(0.5).double(), x, "map")
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-3, 1e-9, 0.0])
@@ -281,7 +281,7 @@ def test_singular_values_of_short_maps_are_right_to_their_rounding(least: float,
         weight = torch.cat([weight, weight[:, :1]], dim=1)
     with torch.no_grad():
         net[0].weight.copy_(weight)
-    found = ls.lift(net, "0", torch.randn(8, columns, generator=generator)).sites[0]
+    found = ls.lift(net, torch.randn(8, columns, generator=generator), "0").sites[0]
     values = torch.tensor(found.singular_values, dtype=F64)
     exact = torch.linalg.svdvals(net[0].weight.detach().double())
     assert float((values - exact).abs().max()) <= torch.finfo(torch.float32).eps * float(exact[0])

@@ -29,7 +29,7 @@ def gap(first: nn.Module, second: nn.Module, x: torch.Tensor) -> float:
 
 
 def inertia_at(risk: ls.EmpiricalRisk) -> "ls.curvature.Inertia":
-    return ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    return ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
 
 
 def planted(model: nn.Module, kind: str, seed: int) -> ls.EmpiricalRisk:
@@ -58,7 +58,7 @@ def as_map(pair: tuple[list[int | None], list[float]]) -> ls.NeuronMap:
 @given(neuron_maps(), neuron_maps(), st.sampled_from(SEEDS))
 def test_two_layers_at_once_keep_outputs_and_criticality(first, second, seed: int) -> None:
     risk = planted(deep(seed), "minimum", seed)
-    wider = ls.embed(risk.model, {"0": as_map(first), "2": as_map(second)})
+    wider = ls.embed(risk.model, layers={"0": as_map(first), "2": as_map(second)})
     far = 100 * torch.randn(20, 3, generator=torch.Generator().manual_seed(seed), dtype=F64)
     assert gap(wider.model, risk.model, far) <= 2e-11
     widened = risk.with_model(wider.model)
@@ -74,7 +74,7 @@ def test_two_layers_at_once_keep_outputs_and_criticality(first, second, seed: in
 )
 def test_the_inertia_of_copies_is_predicted(neurons, seed: int, kind: str, at: str) -> None:
     risk = planted(deep(seed), kind, seed)
-    wider = ls.embed(risk.model, {at: as_map(neurons)})
+    wider = ls.embed(risk.model, layers={at: as_map(neurons)})
     predicted, measured = wider.predict_inertia(inertia_at(risk), risk), inertia_at(risk.with_model(wider.model))
     assert predicted.exact
     if measured.decided:
@@ -93,7 +93,7 @@ def test_three_copies_with_signs_plus_plus_minus(kind: str, seed: int) -> None:
     values = torch.cat([torch.linalg.eigvalsh(block) for block in blocks])
     r, P = int((values.abs() > 1e-9 * values.abs().max()).sum()), 3 * (3 + 1 + 1)
     tripled = ls.NeuronMap((0, 0, 0, 1, 1, 1, 2, 2, 2), (1.0, 1.0, -1.0) * 3)
-    wider = ls.embed(model, {"0": tripled})
+    wider = ls.embed(model, layers={"0": tripled})
     widened, before = risk.with_model(wider.model), inertia_at(risk)
     measured = inertia_at(widened)
     assert measured.decided
@@ -107,7 +107,7 @@ def test_factors_of_one_layer_on_another_are_free_within_their_equations() -> No
     risk = planted(deep(), "saddle", 3)
     first, second = ls.NeuronMap((0, 1, 2, 0), (0.25, 1.0, 1.0, 0.75)), ls.NeuronMap.copies(3, 1, (0.5, 0.5))
     alpha = torch.tensor([[0.25, 1, 1, 0.75], [0.05, 1, 1, 0.95], [0.25, 1, 1, 0.75], [0.45, 1, 1, 0.55]], dtype=F64)
-    wider = ls.embed(risk.model, {"0": first, "2": second}, {("2", "0"): alpha})
+    wider = ls.embed(risk.model, layers={"0": first, "2": second}, factors={("2", "0"): alpha})
     x = torch.randn(9, 3, dtype=F64)
     assert gap(wider.model, risk.model, x) <= 1e-12
     assert float(risk.with_model(wider.model).gradient().norm()) <= 1e-12
@@ -119,7 +119,7 @@ SPREAD = ls.NeuronMap((0, 1, 2, 3, None, 3), (1.0, 1.0, 1.0, -1.0, 0.0, 2.0))
 @pytest.mark.parametrize(("at", "neurons"), [("0", ls.NeuronMap.copies(3, 1, (0.3, 0.5, 0.2))), ("3", SPREAD)])
 def test_channels_are_copied_too_and_their_gradient_is_that_of_the_chart(at: str, neurons: ls.NeuronMap) -> None:
     model, x = cnn(), torch.randn(12, 2, 8, 8, dtype=F64)
-    wider = ls.embed(model, {at: neurons}, inputs=x)
+    wider = ls.embed(model, layers={at: neurons}, inputs=x)
     far = 10 * torch.randn(5, 2, 8, 8, dtype=F64)
     assert gap(wider.model, model, far) <= 1e-12
     risk = ls.EmpiricalRisk(model, "mse", (x, torch.randn(12, 2, dtype=F64)))
@@ -134,16 +134,16 @@ def test_channels_are_copied_too_and_their_gradient_is_that_of_the_chart(at: str
 
 def test_widened_channels_are_saved_and_composed_with_lifts(tmp_path) -> None:
     model, x = cnn(), torch.randn(12, 2, 8, 8, dtype=F64)
-    wider = ls.split(ls.lift(model, at="6", inputs=x, activation="elu"), "3", 2, 0.4, inputs=x)
+    wider = ls.split(ls.lift(model, x, "6", activation="elu"), x, "3", neuron=2, share=0.4)
     assert gap(wider.model, model, x) <= 1e-12
     ls.save(wider, tmp_path / "wider")
     assert torch.equal(ls.load(model, tmp_path / "wider")(x), wider.model(x))
 
 
 def test_null_like_neurons_are_named() -> None:
-    assert ls.split(deep(), "0", 1, 1.0).sites[0].null_like == (1,)
-    assert ls.split(deep(), "0", 1, 0.0).sites[0].null_like == (3,)
-    assert ls.add_null_neuron(deep(), "0").sites[0].null_like == (3,)
+    assert ls.split(deep(), None, "0", neuron=1, share=1.0).sites[0].null_like == (1,)
+    assert ls.split(deep(), None, "0", neuron=1, share=0.0).sites[0].null_like == (3,)
+    assert ls.add_null_neuron(deep(), None, "0").sites[0].null_like == (3,)
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,16 @@ def test_maps_that_are_not_compatible_are_refused(neurons: ls.NeuronMap, factors
     model = deep()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        ls.embed(model, {"0": neurons}, None if factors is None else {("2", "0"): factors})
+        ls.embed(model, layers={"0": neurons}, factors=None if factors is None else {("2", "0"): factors})
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_convolution_without_inputs_and_mixed_channels_are_refused() -> None:
     with pytest.raises(ls.LiftscapeError, match="pass inputs="):
-        ls.split(cnn(), "0", 1)
+        ls.split(cnn(), None, "0", neuron=1)
     mixed = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(2), nn.Linear(16, 2)).to(F64)
     with pytest.raises(ls.LiftscapeError, match=r"do not reach|shapes|columns"):
-        ls.split(mixed, "0", 1, inputs=torch.randn(3, 1, 4, 4, dtype=F64))
+        ls.split(mixed, torch.randn(3, 1, 4, 4, dtype=F64), "0", neuron=1)
 
 
 def with_norms(training: bool) -> nn.Module:
@@ -208,7 +208,7 @@ def test_beside_batch_norm_outputs_are_kept_and_the_gradient_is_that_of_the_char
     model, x = with_norms(training), torch.randn(12, 2, 8, 8, dtype=F64)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     width = len(model.get_submodule(at).weight)
-    wider = ls.embed(model, {at: ls.NeuronMap.copies(width, 1, (0.3, 0.9, -0.2))}, inputs=x)
+    wider = ls.embed(model, layers={at: ls.NeuronMap.copies(width, 1, (0.3, 0.9, -0.2))}, inputs=x)
     risk = ls.EmpiricalRisk(model, "mse", (x, torch.randn(12, 2, dtype=F64)))
     widened = risk.with_model(wider.model)
     (ours,), (theirs,) = risk.outputs(), widened.outputs()
@@ -221,8 +221,8 @@ def test_beside_batch_norm_outputs_are_kept_and_the_gradient_is_that_of_the_char
 def test_a_batch_norm_over_another_axis_is_refused_and_inputs_are_asked_for() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)).to(F64).eval()
     with pytest.raises(ls.LiftscapeError, match="pass inputs="):
-        ls.split(model, "0", 1)
+        ls.split(model, None, "0", neuron=1)
     with pytest.raises(ls.LiftscapeError, match="one by one"):
-        ls.split(model, "0", 1, inputs=torch.randn(5, 4, 3, dtype=F64))
+        ls.split(model, torch.randn(5, 4, 3, dtype=F64), "0", neuron=1)
     with pytest.raises(ls.LiftscapeError, match="parameters of its own"):
-        ls.merge(model, "0", torch.randn(5, 3, dtype=F64))
+        ls.merge(model, torch.randn(5, 3, dtype=F64), "0")

@@ -66,7 +66,7 @@ def test_a_lift_keeps_all_outputs_is_the_dense_matrix_and_folds_back(
     model, x = nn.Sequential(map_, nn.Tanh(), nn.Flatten()).to(F64), samples(shape, seed)
     rank = max(int(torch.linalg.matrix_rank(own.flatten(1))) for own in map_.weight.chunk(groups))
     widths = [groups * (rank + layer) for layer in range(layers)]
-    embedding = ls.lift(model, "0", x, widths, activation)
+    embedding = ls.lift(model, x, "0", width=widths, activation=activation)
     size = 1e3 if activation == "gelu" else 1
     with torch.no_grad():
         assert largest(embedding.model(x) - model(x)) <= size * 1e-12
@@ -110,9 +110,9 @@ def test_a_planted_critical_point_stays_one_with_the_inertia_of_the_chart(
             model[2].weight[1] = -model[2].weight[0]
         for parameter in model.parameters():
             parameter *= 2
-    y = ls.plant_critical_point(model, x, kind, torch.Generator().manual_seed(1))
+    y = ls.plant_critical_point(model, x, kind=kind, generator=torch.Generator().manual_seed(1))
     risk = ls.EmpiricalRisk(model, "mse", (x, y))
-    embedding = ls.lift(model, "2", x, width, "elu")
+    embedding = ls.lift(model, x, "2", width=width, activation="elu")
     gaps = measure_gaps(embedding, risk)
     assert gaps.output < 1e-12
     assert gaps.gradient < 1e-12
@@ -135,7 +135,7 @@ def test_the_manifold_has_samples_tangents_and_paths(groups: int, spare: int, tm
     map_ = nn.Conv2d(4, 4, 3, 2, 1, groups=groups)
     model, x = nn.Sequential(map_, nn.Tanh(), nn.Flatten(), nn.Linear(36, 1)).to(F64), samples((4, 5, 5), 2)
     width = groups * (4 // groups + spare)
-    embedding = ls.lift(model, "0", x, width, "leaky_relu")
+    embedding = ls.lift(model, x, "0", width=width, activation="leaky_relu")
     manifold = embedding.manifold
     other = manifold.sample(torch.Generator().manual_seed(5))
     assert manifold.contains(other)
@@ -175,11 +175,11 @@ def test_widths_that_do_not_fit_the_groups_are_named() -> None:
     x = samples((4, 5, 5), 0)
     model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten()).to(F64)
     with pytest.raises(EmbeddingError, match="choose a multiple of 2"):
-        ls.lift(model, "0", x, 7)
+        ls.lift(model, x, "0", width=7)
     with pytest.raises(EmbeddingError, match="2 groups times the largest rank of a group = 6 neurons"):
-        ls.lift(model, "0", x, 4)
+        ls.lift(model, x, "0", width=4)
     with pytest.raises(EmbeddingError, match=r"rank W = 3 neurons in group 0 on pieces .* but 2 of 4 are"):
-        ls.lift(model, "0", x, 8, "relu", pieces=[0, 1])
+        ls.lift(model, x, "0", width=8, activation="relu", pieces=[0, 1])
 
 
 @pytest.mark.parametrize("groups", list(itertools.product([1, 2, 4], [1, 2, 4])))

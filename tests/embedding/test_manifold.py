@@ -22,7 +22,7 @@ def test_two_hundred_samples_are_on_the_manifold(
     activation: str, at: str, width: int | tuple[int, ...], inputs: torch.Tensor, generator: torch.Generator
 ) -> None:
     model = ls.nets.mlp((3, 2, 2))
-    manifold = ls.lift(model, at, inputs, width, activation, generator).manifold
+    manifold = ls.lift(model, inputs, at, width=width, activation=activation, generator=generator).manifold
     with torch.no_grad():
         outputs = model(inputs)
         for _ in range(25):
@@ -36,7 +36,7 @@ def test_two_hundred_samples_are_on_the_manifold(
 def test_what_is_moved_off_it_is_not_contained(
     parameter: str, at: str, inputs: torch.Tensor, generator: torch.Generator
 ) -> None:
-    manifold = ls.lift(ls.nets.mlp((3, 2, 2)), at, inputs, 3, "elu", generator).manifold
+    manifold = ls.lift(ls.nets.mlp((3, 2, 2)), inputs, at, width=3, activation="elu", generator=generator).manifold
     moved = copy.deepcopy(manifold.model)
     with torch.no_grad():
         moved.get_submodule(at).get_parameter(parameter).view(-1)[0] += 1e-3
@@ -46,7 +46,7 @@ def test_what_is_moved_off_it_is_not_contained(
 
 
 def test_a_neuron_beyond_its_piece_is_not_contained(inputs: torch.Tensor, generator: torch.Generator) -> None:
-    manifold = ls.lift(ls.nets.mlp((3, 2, 2)), "0", inputs, 3, "relu", generator).manifold
+    manifold = ls.lift(ls.nets.mlp((3, 2, 2)), inputs, "0", width=3, activation="relu", generator=generator).manifold
     moved = copy.deepcopy(manifold.model)
     A, B = moved.get_submodule("0.A"), moved.get_submodule("0.B")
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_a_neuron_beyond_its_piece_is_not_contained(inputs: torch.Tensor, genera
 def test_tangent_space_is_the_kernel_of_the_chart(
     at: str, width: int | tuple[int, ...], inputs: torch.Tensor, generator: torch.Generator
 ) -> None:
-    embedding = ls.lift(ls.nets.mlp((3, 2, 2)), at, inputs, width, "elu", generator)
+    embedding = ls.lift(ls.nets.mlp((3, 2, 2)), inputs, at, width=width, activation="elu", generator=generator)
     params = dict(embedding.model.named_parameters())
     J, basis = embedding.chart.jacobian(params), embedding.manifold.tangent_basis()
     nullity = J.shape[1] - int(torch.linalg.matrix_rank(J))
@@ -77,7 +77,7 @@ def test_dimension_formula_and_corank_of_rank_deficient_maps(inputs: torch.Tenso
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).to(F64)
     with torch.no_grad():
         model[2].weight.copy_(torch.outer(torch.tensor([1.0, 2.0, -1.0]), torch.tensor([1.0, -1.0, 0.5, 2.0])).to(F64))
-    embedding = ls.lift(model, "2", inputs, 2, "elu", generator)
+    embedding = ls.lift(model, inputs, "2", width=2, activation="elu", generator=generator)
     params = dict(embedding.model.named_parameters())
     A, B = params["2.A.weight"].detach(), params["2.B.weight"].detach()
     rank = torch.linalg.matrix_rank
@@ -88,8 +88,8 @@ def test_dimension_formula_and_corank_of_rank_deficient_maps(inputs: torch.Tenso
 
 def test_the_manifold_shrinks_with_the_data(inputs: torch.Tensor, generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 2, 2))
-    few = ls.lift(model, "0", inputs[:5], 3, "relu", generator).manifold
-    many = ls.lift(model, "0", inputs, 3, "relu", generator).manifold
+    few = ls.lift(model, inputs[:5], "0", width=3, activation="relu", generator=generator).manifold
+    many = ls.lift(model, inputs, "0", width=3, activation="relu", generator=generator).manifold
     samples = [few.sample(generator) for _ in range(30)]
     assert all(few.contains(sample) for sample in samples)
     assert not all(many.contains(sample) for sample in samples)

@@ -32,7 +32,7 @@ def test_outputs_stay_and_every_point_is_on_the_manifold(
 ) -> None:
     model = ls.nets.mlp((3, 2, 2))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    manifold = ls.lift(model, at, inputs, width, activation, generator).manifold
+    manifold = ls.lift(model, inputs, at, width=width, activation=activation, generator=generator).manifold
     assert outputs_move(manifold, manifold.sample(generator), inputs) <= 1e-11
 
 
@@ -42,21 +42,23 @@ def test_rank_deficient_maps(rank: int, generator: torch.Generator) -> None:
     with torch.no_grad():
         model[0].weight.copy_(rank * torch.outer(torch.ones(2), torch.tensor([1.0, -2.0, 0.5])))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    manifold = ls.lift(model, "0", inputs, 3, "relu", generator).manifold
+    manifold = ls.lift(model, inputs, "0", width=3, activation="relu", generator=generator).manifold
     assert outputs_move(manifold, manifold.sample(generator), inputs) <= 1e-11
 
 
 def test_dead_neurons_move_freely(generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 2, 1))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    manifold = ls.lift(model, "0", inputs, 5, "relu", generator, pieces=(0, 1, 1, 1, 0)).manifold
+    manifold = ls.lift(
+        model, inputs, "0", width=5, activation="relu", generator=generator, pieces=(0, 1, 1, 1, 0)
+    ).manifold
     assert outputs_move(manifold, manifold.sample(generator), inputs) <= 1e-11
 
 
 def test_ends_are_the_two_networks(generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 2, 1))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    manifold = ls.lift(model, "2", inputs, 2, "elu", generator).manifold
+    manifold = ls.lift(model, inputs, "2", width=2, activation="elu", generator=generator).manifold
     other = manifold.sample(generator)
     path = manifold.path(other)
     for network, end in ((path(0.0), manifold.model), (path(1.0), other)):
@@ -73,7 +75,7 @@ def distances(path: Callable[[float], nn.Module], count: int) -> list[float]:
 def test_at_width_rank_two_components_are_told_apart(generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 2, 2))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    manifold = ls.lift(model, "2", inputs, 2, "elu", generator).manifold
+    manifold = ls.lift(model, inputs, "2", width=2, activation="elu", generator=generator).manifold
     own = torch.linalg.det(manifold.model.get_submodule("2.A").weight)
     joined = set()
     for _ in range(12):
@@ -91,10 +93,10 @@ def test_at_width_rank_two_components_are_told_apart(generator: torch.Generator)
 def test_refusals(generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 2, 2))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    two_layers = ls.lift(model, "2", inputs, (3, 3), "elu", generator).manifold
+    two_layers = ls.lift(model, inputs, "2", width=(3, 3), activation="elu", generator=generator).manifold
     with pytest.raises(ls.LiftscapeError, match="one inserted layer, but 2 were inserted"):
         two_layers.path(two_layers.sample(generator))
-    manifold = ls.lift(model, "2", inputs, 3, "elu", generator).manifold
+    manifold = ls.lift(model, inputs, "2", width=3, activation="elu", generator=generator).manifold
     other = manifold.sample(generator)
     with torch.no_grad():
         other.get_submodule("2.A").weight[0, 0] += 1e-3

@@ -74,7 +74,7 @@ def test_refusals(make: Callable[[], nn.Module], at: str, options: dict, sentenc
     model = make()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ls.LiftscapeError, match=sentence) as raised:
-        ls.lift(model, at, INPUTS, **options)
+        ls.lift(model, INPUTS, at, **options)
     assert "\n" not in str(raised.value)
     assert str(raised.value)[-1] in ".?"
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -84,8 +84,8 @@ def test_maps_without_bias_are_lifted_where_pieces_pass_through_the_origin() -> 
     positive = torch.rand(20, 3, generator=torch.Generator().manual_seed(1), dtype=F64) + 0.1
     model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Tanh(), nn.Linear(2, 1)).to(F64)
     with pytest.raises(ls.LiftscapeError, match="bias"):
-        ls.lift(model, "0", positive - 0.6, activation="relu")
-    lifted = ls.lift(model, "0", positive - 0.6, activation="identity")
+        ls.lift(model, positive - 0.6, "0", activation="relu")
+    lifted = ls.lift(model, positive - 0.6, "0", activation="identity")
     assert float((lifted.model(positive) - model(positive)).detach().abs().max()) <= 1e-13
 
 
@@ -101,4 +101,4 @@ def test_maps_without_bias_are_lifted_where_pieces_pass_through_the_origin() -> 
 )
 def test_data_that_cannot_be_used(inputs: object, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        ls.lift(net(), "2", inputs, activation="relu")
+        ls.lift(net(), inputs, "2", activation="relu")

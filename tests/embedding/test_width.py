@@ -22,7 +22,7 @@ def planted(model: nn.Module, kind: str, generator: torch.Generator) -> ls.Empir
 
 
 def inertia_at(risk: ls.EmpiricalRisk) -> "ls.curvature.Inertia":
-    return ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    return ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
 
 
 @pytest.mark.parametrize("share", [-0.5, 0.25, 0.5, 1.5, 0.0, 1.0])
@@ -32,7 +32,7 @@ def test_a_split_keeps_outputs_and_criticality_and_its_inertia_is_predicted(
     share: float, at: str, kind: str, generator: torch.Generator
 ) -> None:
     risk = planted(deep(), kind, generator)
-    wider = ls.split(risk.model, at, neuron=1, share=share)
+    wider = ls.split(risk.model, None, at, neuron=1, share=share)
     widened = risk.with_model(wider.model)
     (outputs,), (kept,) = risk.outputs(), widened.outputs()
     assert float((outputs - kept).abs().max()) <= 1e-12 * float(outputs.abs().max())
@@ -51,7 +51,7 @@ def test_away_from_critical_points_the_gradient_is_that_of_the_chart(share: floa
     model = deep()
     data = (torch.randn(20, 3, generator=generator, dtype=F64), torch.randn(20, 2, generator=generator, dtype=F64))
     risk = ls.EmpiricalRisk(model, "mse", data)
-    wider = ls.split(ls.split(model, "0", 0, share), "2", 2, 0.4)
+    wider = ls.split(ls.split(model, None, "0", neuron=0, share=share), None, "2", neuron=2, share=0.4)
     widened = risk.with_model(wider.model)
     expected = wider.chart.jacobian(widened.parameters).T @ risk.gradient()
     assert float((widened.gradient() - expected).norm()) <= 1e-12 * float(risk.gradient().norm())
@@ -60,9 +60,11 @@ def test_away_from_critical_points_the_gradient_is_that_of_the_chart(share: floa
 def test_a_split_minimum_can_be_a_strict_saddle_and_stays_one_when_lifted(generator: torch.Generator) -> None:
     risk = planted(deep(), "minimum", generator)
     inputs, _ = next(iter(risk.batches))
-    splits = [ls.split(risk.model, "2", neuron, share) for neuron in range(3) for share in (0.5, -0.5)]
+    splits = [
+        ls.split(risk.model, None, "2", neuron=neuron, share=share) for neuron in range(3) for share in (0.5, -0.5)
+    ]
     wider = next(own for own in splits if inertia_at(risk.with_model(own.model)).negative > 0)
-    deeper = ls.lift(wider, at="0", inputs=inputs, activation="elu")
+    deeper = ls.lift(wider, inputs, "0", activation="elu")
     measured = inertia_at(risk.with_model(deeper.model))
     assert measured.decided
     assert measured.negative > 0
@@ -71,7 +73,7 @@ def test_a_split_minimum_can_be_a_strict_saddle_and_stays_one_when_lifted(genera
 
 def test_a_null_neuron_keeps_outputs_and_criticality(generator: torch.Generator) -> None:
     risk = planted(deep(), "minimum", generator)
-    wider = ls.add_null_neuron(risk.model, "2", generator=generator)
+    wider = ls.add_null_neuron(risk.model, None, "2", generator=generator)
     widened = risk.with_model(wider.model)
     (outputs,), (kept,) = risk.outputs(), widened.outputs()
     assert torch.equal(outputs, kept)
@@ -100,7 +102,9 @@ def test_the_toy_has_the_stated_risk_and_its_splits_the_stated_eigenvalues() -> 
     lowest = lambda share: (
         4
         * float(
-            torch.linalg.eigvalsh(risk.with_model(ls.split(risk.model, "0", 0, share).model).hessian().to_dense())[0]
+            torch.linalg.eigvalsh(
+                risk.with_model(ls.split(risk.model, None, "0", neuron=0, share=share).model).hessian().to_dense()
+            )[0]
         )
     )
     assert lowest(0.25) == pytest.approx(0, abs=1e-9)
@@ -119,7 +123,7 @@ def test_the_toy_has_the_stated_risk_and_its_splits_the_stated_eigenvalues() -> 
 )
 def test_refusals(at: str, neuron: int, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        ls.split(deep(), at, neuron)
+        ls.split(deep(), None, at, neuron=neuron)
 
 
 class Pair(nn.Module):
@@ -137,12 +141,12 @@ class Pair(nn.Module):
 def test_several_inputs_and_a_fixed_batch_size() -> None:
     net, pair = Pair(), (torch.randn(6, 3, dtype=F64), torch.randn(6, 3, dtype=F64))
     data = (pair, torch.zeros(6, 2, dtype=F64))
-    wider = ls.split(net, "hidden", 1, inputs=data).model
+    wider = ls.split(net, data, "hidden", neuron=1).model
     assert float((wider(*pair) - net(*pair)).detach().abs().max()) < 1e-15
-    assert ls.merge(wider, "hidden", data).neurons_after == 4
+    assert ls.merge(wider, data, "hidden").neurons_after == 4
 
 
-@pytest.mark.parametrize("ask", [lambda net, x: ls.split(net, "0", 1, inputs=x), lambda net, x: ls.merge(net, "0", x)])
+@pytest.mark.parametrize("ask", [lambda net, x: ls.split(net, x, "0", neuron=1), lambda net, x: ls.merge(net, x, "0")])
 def test_inputs_that_do_not_fit_are_named(ask: Callable[[nn.Module, Tensor], object]) -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from tests.escaping.stuck import F64, iris, planted, planted_cnn, state
 @pytest.mark.parametrize("at", ["0", "2"])
 def test_from_a_lifted_point_its_own_layer_is_bent_along_a_path_that_starts_there(at: str, activation: str) -> None:
     shallow = iris((3, 2, 1))
-    lifted = ls.lift(shallow.model, at, shallow.batches, width=4, activation=activation)
-    found = ls.escape(lifted, shallow, starts=8)
+    lifted = ls.lift(shallow.model, shallow.batches, at, width=4, activation=activation)
+    found = ls.escape(shallow, embedding=lifted, starts=8)
     assert (found.status, found.width) == ("found", 4)
     assert all(torch.equal(a, b) for a, b in zip(state(found.path(0.0)), state(lifted.model), strict=True))
     assert found.path.manifold is lifted.manifold
@@ -35,9 +36,9 @@ def test_from_a_lifted_point_its_own_layer_is_bent_along_a_path_that_starts_ther
 
 def test_a_lift_without_a_spare_alive_neuron_is_refused_with_the_width_it_needs() -> None:
     shallow = iris((3, 2, 1))
-    tight = ls.lift(shallow.model, "0", shallow.batches, width=2, activation="elu")
+    tight = ls.lift(shallow.model, shallow.batches, "0", width=2, activation="elu")
     with pytest.raises(ls.LiftscapeError, match=r"needs a layer of width ≥ 3 with one spare alive neuron \(rank W = 2"):
-        ls.escape(tight, shallow)
+        ls.escape(shallow, embedding=tight)
     with pytest.raises(ls.LiftscapeError, match="width ≥ 3"):
         ls.escape(shallow, at="0", activation="elu", width=2)
     assert ls.escape(shallow, at="0", activation="elu", width=3).width == 3
@@ -52,10 +53,12 @@ def test_a_lift_without_a_spare_alive_neuron_is_refused_with_the_width_it_needs(
 def test_embeddings_without_a_known_path_get_a_further_layer() -> None:
     cnn = planted_cnn()
     for embedding in (
-        ls.lift(cnn.model, "2", cnn.batches, activation="elu"),
-        ls.lift(cnn.model, ["0", "5"], cnn.batches, activation="elu"),
+        ls.lift(cnn.model, cnn.batches, "2", activation="elu"),
+        ls.lift(cnn.model, cnn.batches, ["0", "5"], activation="elu"),
     ):
-        found = ls.escape(embedding, cnn, at="5" if "5.A" not in dict(embedding.model.named_modules()) else "5.B")
+        found = ls.escape(
+            cnn, embedding=embedding, at="5" if "5.A" not in dict(embedding.model.named_modules()) else "5.B"
+        )
         assert found.decrease > 0
         assert found.decrease == pytest.approx(found.predicted_decrease, rel=1e-6)
 
@@ -139,9 +142,18 @@ def test_arguments_that_make_no_sense_are_refused(settings: dict, sentence: str)
         ls.escape(iris(), **settings)
 
 
-def test_two_risks_or_none_are_refused() -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_an_embedding_takes_the_place_of_no_risk_and_a_risk_of_no_embedding() -> None:
     risk = iris()
-    with pytest.raises(ls.LiftscapeError, match="two risks were given"):
-        ls.escape(risk, risk)
-    with pytest.raises(ls.LiftscapeError, match="holds no loss and no data"):
-        ls.escape(ls.lift(risk.model, "2", risk.batches))
+    with pytest.raises(ls.LiftscapeError, match="embedding must be an Embedding, as lift returns"):
+        ls.escape(risk, embedding=risk)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ls.LiftscapeError, match=r"escape needs a risk, but Embedding was given; give EmpiricalRisk\("):
+        ls.escape(ls.lift(risk.model, risk.batches, "2"))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("choice", [{"at": "2"}, {"width": 5}, {"activation": "elu"}])
+def test_what_a_lifted_layer_has_settled_cannot_be_chosen_again(choice: dict[str, Any]) -> None:
+    risk = iris()
+    lifted = ls.lift(risk.model, risk.batches, "2", activation="relu")
+    with pytest.raises(ls.LiftscapeError, match=f"lifted at '2', .*; leave {next(iter(choice))} out"):
+        ls.escape(risk, embedding=lifted, **choice)

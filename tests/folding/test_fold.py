@@ -30,9 +30,9 @@ def test_folding_a_lift_gives_back_maps_and_structure(
     generator = torch.Generator().manual_seed(seed)
     model = ls.nets.mlp((3, 3, 3, 2), generator=generator)
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    embedding = ls.lift(model, sites, inputs, [4] * layers, activation, generator)
+    embedding = ls.lift(model, inputs, sites, width=[4] * layers, activation=activation, generator=generator)
     if nested:
-        embedding = ls.lift(embedding, f"{sites[0]}.B", inputs, 5, "leaky_relu", generator)
+        embedding = ls.lift(embedding, inputs, f"{sites[0]}.B", width=5, activation="leaky_relu", generator=generator)
     before = copy.deepcopy(embedding.model.state_dict())
     folded = ls.fold(embedding, inputs)
     assert len(folded.removed) == layers * len(sites) + nested
@@ -90,7 +90,7 @@ def test_refusals(generator: torch.Generator) -> None:
 def test_linearity_of_lifted_and_of_nonlinear_layers(generator: torch.Generator) -> None:
     model = ls.nets.mlp((3, 3, 2))
     inputs = torch.randn(30, 3, generator=generator, dtype=F64)
-    lifted = ls.lift(model, "2", inputs, 4, "elu", generator).model
+    lifted = ls.lift(model, inputs, "2", width=4, activation="elu", generator=generator).model
     rows = {row.name: row for row in ls.layer_linearity(lifted, inputs).rows}
     assert rows["2.activation"].exactly_linear
     assert rows["2.activation"].min_correlation == pytest.approx(1, abs=1e-9)
@@ -117,7 +117,7 @@ def test_a_map_with_a_forward_of_its_own_stays() -> None:
 def test_a_fold_of_nothing_is_a_copy() -> None:
     model, x = ls.nets.mlp((3, 4, 2)), torch.randn(9, 3, dtype=F64)
     for how in ("exact", "least-squares"):
-        folded = ls.fold(model, x, at=[], how=how).model
+        folded = ls.fold(model, x, at=[], method=how).model
         assert folded is not model
         assert folded[0].weight is not model[0].weight
 
@@ -144,7 +144,7 @@ def test_a_row_says_where_its_layer_is_linear() -> None:
     assert folded.report[0].reason.endswith("on the convex hull of the features that reach the layer.")
     mixtures = torch.softmax(5 * torch.randn(200, 20, dtype=torch.float64), dim=1) @ x
     torch.testing.assert_close(folded.model(mixtures), net(mixtures), rtol=1e-12, atol=1e-12)
-    proved = ls.fold(net, how="proved", box=(x[0] - 1e-3, x[0] + 1e-3))
+    proved = ls.fold(net, method=ls.Proved((x[0] - 1e-3, x[0] + 1e-3)))
     assert proved.report[0].reason == "every neuron stays on one affine piece for every input of the box."
 
 

@@ -75,7 +75,7 @@ def test_least_squares_is_that_of_numpy_on_patches(padding: int) -> None:
         nn.Conv2d(2, 4, 3, padding=padding), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=padding), nn.Flatten()
     ).to(F64)
     inputs = torch.randn(300, 2, 6, 6, dtype=F64)
-    folded = ls.fold(model, inputs, at="1", how="least-squares")
+    folded = ls.fold(model, inputs, at="1", method="least-squares")
     kernel = 3 if padding else 5
     assert folded.model[2].kernel_size == (kernel, kernel)
     patches = nn.functional.unfold(inputs, kernel, padding=padding).transpose(1, 2).flatten(0, 1).numpy()
@@ -92,14 +92,14 @@ def test_least_squares_is_that_of_numpy_on_patches(padding: int) -> None:
 def test_several_layers_leave_one_after_the_other_and_linear_ones_without_a_trace() -> None:
     model = ls.nets.mlp((3, 5, 2), "tanh")
     x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
-    lifted = ls.lift(model, "2", x, [4, 4], "elu").model
+    lifted = ls.lift(model, x, "2", width=[4, 4], activation="elu").model
     names = ls.fold(lifted, x).removed
-    folded = ls.fold(lifted, x, at=names, how="least-squares")
+    folded = ls.fold(lifted, x, at=names, method="least-squares")
     assert folded.removed == names
     assert all(row.r2 == pytest.approx(1, abs=1e-12) for row in folded.report)
     with torch.no_grad():
         torch.testing.assert_close(folded.model(x), model(x), rtol=1e-9, atol=1e-9)
-        rough = ls.fold(model, x, at="1", how="least-squares")
+        rough = ls.fold(model, x, at="1", method="least-squares")
         assert rough.report[0].r2 < 0.99
         assert float((rough.model(x) - model(x)).abs().max()) > 1e-2
 
@@ -107,17 +107,17 @@ def test_several_layers_leave_one_after_the_other_and_linear_ones_without_a_trac
 def test_what_least_squares_cannot_do_is_said() -> None:
     model, x = ls.nets.mlp((3, 5, 2), "tanh"), torch.randn(9, 3, dtype=F64)
     with pytest.raises(ls.LiftscapeError, match="give their names as at"):
-        ls.fold(model, x, how="least-squares")
+        ls.fold(model, x, method="least-squares")
     mixed = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3)).to(F64)
     with pytest.raises(SiteError, match="cannot leave by least squares"):
-        ls.fold(mixed, torch.randn(9, 1, 5, 5, dtype=F64), at="1", how="least-squares")
+        ls.fold(mixed, torch.randn(9, 1, 5, 5, dtype=F64), at="1", method="least-squares")
 
 
 def test_a_folded_convolution_is_saved_and_loads_again(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 2, 3, padding=1)).to(F64)
     x = torch.randn(20, 1, 8, 8, dtype=F64)
-    folded = ls.fold(model, x, at="1", how="least-squares").model
+    folded = ls.fold(model, x, at="1", method="least-squares").model
     ls.save(folded, tmp_path / "folded", base=model)
     again = ls.load(model, tmp_path / "folded")
     assert again[2].stride == (2, 2)
@@ -153,7 +153,7 @@ def test_a_norm_with_fixed_statistics_is_absorbed(pictures: bool, in_place: bool
     row = ls.fold(model, x).report[0]
     assert not row.folded
     assert "call eval()" in row.reason
-    folded = ls.fold(model.eval(), x, at="activation", how=how)
+    folded = ls.fold(model.eval(), x, at="activation", method=how)
     assert folded.removed == ("activation",)
     assert isinstance(folded.model.norm, nn.Identity)
     with torch.no_grad():

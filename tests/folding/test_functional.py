@@ -82,7 +82,7 @@ def test_nothing_leaves_from_what_is_not_linear_and_the_class_stays() -> None:
 
 def test_a_lift_in_a_functional_network_folds_back_to_its_own_class() -> None:
     model, x = made(shift=0.0)
-    lifted = ls.lift(model, ["fc2", "conv2"], x, activation="elu")
+    lifted = ls.lift(model, x, ["fc2", "conv2"], activation="elu")
     folded = ls.fold(lifted, x)
     assert type(folded.model) is Net
     assert set(folded.removed) == {"fc2.activation", "conv2.activation"}
@@ -93,7 +93,7 @@ def test_a_lift_in_a_functional_network_folds_back_to_its_own_class() -> None:
 def test_least_squares_folds_are_the_best_affine_maps() -> None:
     model, x = made(functional.gelu, shift=0.0)
     table = {row.name: row for row in ls.layer_linearity(model, x).rows}
-    folded = ls.fold(model, x, at="gelu 2", how="least-squares")
+    folded = ls.fold(model, x, at="gelu 2", method="least-squares")
     assert folded.report[0].r2 == pytest.approx(table["gelu 2"].r2, abs=1e-9)
     with torch.no_grad():
         h = torch.tanh(model.conv2(functional.gelu(model.norm(model.conv1(x))))).view(9, -1)
@@ -122,18 +122,18 @@ def test_search_and_inspection_see_calls() -> None:
         model.fc1.bias.add_(50.0)
     y = model(x).detach() + 0.1
     risk = ls.EmpiricalRisk(model, "mse", (x, y))
-    search = ls.fold_within(risk, 0.0)
+    search = ls.fold_within(risk, budget=0.0)
     assert "relu 2" in search.removed
-    uses = {use.activation: use for use in ls.inspect(risk, layers=()).uses}
+    uses = {use.activation: use for use in ls.inspect(risk, at=()).uses}
     assert uses["relu 2"].folds_exactly
     assert uses["relu 2"].parameters_saved > 0
-    assert type(ls.fold_within(risk, 0.0, at=[]).model) is Net
+    assert type(ls.fold_within(risk, budget=0.0, at=[]).model) is Net
 
 
 @pytest.mark.parametrize("how", ["exact", "least-squares"])
 def test_what_comes_out_is_a_normal_module(how: str) -> None:
     model, x = made()
-    folded = ls.fold(model, x, at=["relu", "relu 2"], how=how).model
+    folded = ls.fold(model, x, at=["relu", "relu 2"], method=how).model
     with torch.no_grad():
         expected = folded(x)
         assert torch.equal(copy.deepcopy(folded)(x), expected)
@@ -209,7 +209,7 @@ def test_refusals_name_what_is_in_the_way(way: str, text: str) -> None:
         model.first.bias.add_(50)
     assert text in ls.fold(model, x).report[0].reason
     with pytest.raises(ls.LiftscapeError, match="cannot leave by least squares"):
-        ls.fold(model, x, at="relu", how="least-squares")
+        ls.fold(model, x, at="relu", method="least-squares")
 
 
 class Sized(nn.Module):
@@ -285,7 +285,7 @@ def encoder() -> tuple[nn.Module, Tensor]:
 
 def test_an_mlp_block_of_a_transformer_layer_folds_by_least_squares() -> None:
     model, x = encoder()
-    folded = ls.fold(model, x, at="layers.0.gelu", how="least-squares")
+    folded = ls.fold(model, x, at="layers.0.gelu", method="least-squares")
     assert folded.parameters_before - folded.parameters_after == 2 * 8 * 16 + 16 - 64
     with torch.no_grad():
         first = model.layers[0]
@@ -306,8 +306,8 @@ def test_an_mlp_block_of_a_transformer_layer_folds_by_least_squares() -> None:
 def test_projections_that_attention_uses_without_a_call_are_refused_with_the_reason() -> None:
     model, x = encoder()
     with pytest.raises(ls.LiftscapeError, match=r"'layers.0.self_attn.out_proj': it is never called as a module"):
-        ls.lift(model, "layers.0.self_attn.out_proj", x)
-    lifted = ls.lift(model, ["layers.0.linear1", "layers.1.linear2"], x)
+        ls.lift(model, x, "layers.0.self_attn.out_proj")
+    lifted = ls.lift(model, x, ["layers.0.linear1", "layers.1.linear2"])
     assert model.layers[0].activation_relu_or_gelu == 2
     with torch.no_grad():
         # Without the context of a risk, where torch would take its fast path.
@@ -379,6 +379,6 @@ def test_a_negative_loss_has_a_budget_of_its_size() -> None:
     risk = ls.EmpiricalRisk(
         model, lambda output, y: (output - y).square().mean() - 10, (x, torch.zeros(40, 1).double())
     )
-    found = ls.fold_within(risk, 0.5)
+    found = ls.fold_within(risk, budget=0.5)
     assert found.steps[0].within
     assert found.removed == ("1",)

@@ -159,13 +159,13 @@ def test_a_linear_network_in_disguise_is_bounded_exactly() -> None:
 def test_more_folds_are_proved_around_digits_and_no_attack_breaks_a_claim() -> None:
     x, _ = ls.data.digits()
     x = x[:200]
-    lifted = ls.lift(ls.nets.mlp((64, 16, 10), "relu"), ["0", "2"], x, [20, 18], "relu").model
+    lifted = ls.lift(ls.nets.mlp((64, 16, 10), "relu"), x, ["0", "2"], width=[20, 18], activation="relu").model
     counts, widest = {"linear": 0, "interval": 0}, 0.0
     for digit in x[:6]:
         for radius in (0.01, 0.05, 0.1, 0.2):
             box = (digit - radius, digit + radius)
             for how in ("linear", "interval"):
-                folded = ls.fold(lifted, how="proved", box=box, bounds=how)
+                folded = ls.fold(lifted, method=ls.Proved(box, bounds=how))
                 counts[how] += len(folded.removed)
                 if how == "linear" and folded.removed:
                     points = torch.stack([*box, digit])
@@ -185,14 +185,14 @@ def test_three_lifted_layers_are_proved_around_mnist_digits_where_intervals_prov
             rule.zero_grad()
             nn.functional.cross_entropy(model(flat[rows]), y[rows]).backward()
             rule.step()
-    lifted = ls.lift(model, ["0", "2", "4"], flat, None, "relu").model
+    lifted = ls.lift(model, flat, ["0", "2", "4"], width=None, activation="relu").model
     digits = ls.data.mnist("test", samples=10, dtype=F64)[0].flatten(1)
     counts, attacks, widest = {"linear": 0, "interval": 0}, 0, 0.0
     for digit in digits:
         for radius in (0.005, 0.02, 0.05):
             box = ((digit - radius).clamp(0, 1), (digit + radius).clamp(0, 1))
             for how in ("linear", "interval"):
-                folded = ls.fold(lifted, how="proved", box=box, bounds=how)
+                folded = ls.fold(lifted, method=ls.Proved(box, bounds=how))
                 counts[how] += len(folded.removed)
                 if how == "linear" and folded.removed:
                     points = torch.stack([*box, digit])

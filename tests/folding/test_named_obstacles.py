@@ -63,17 +63,21 @@ def unfinished(entry: float) -> nn.Module:
 
 
 MISUSE: list[tuple[Callable[[], object], type[LiftscapeError], str]] = [
-    (lambda: ls.fold_within(net(), 0.1), LiftscapeError, "a search needs a risk.*Sequential was given"),
+    (lambda: ls.fold_within(net(), budget=0.1), LiftscapeError, "fold_within needs a risk.*Sequential was given"),
     (lambda: ls.save(None, "nowhere", base=net()), ModelError, "NoneType was given"),
     (lambda: ls.load(3, "nowhere"), LiftscapeError, "must return a Module, not int"),
-    (lambda: ls.carry_over(None, net(), net()), LiftscapeError, "optimizer of torch.optim.*NoneType"),
-    (lambda: ls.carry_over(torch.optim.SGD(net().parameters()), net(), ls.fold(net(), X)), ModelError, r"\.model"),
-    (lambda: ls.lift(net(), [], X), EmbeddingError, "goes in front of a map"),
-    (lambda: ls.lift(net(), "2", X, width=4.0), EmbeddingError, "whole number of neurons, but 4.0"),
-    (lambda: ls.lift(net(), "2", X, pieces=[]), EmbeddingError, "none was given"),
-    (lambda: ls.lift(unfinished(float("nan")), "2", X), ModelError, r"^2\.weight is not finite"),
-    (lambda: ls.lift(nn.Sequential(nn.LazyLinear(3)), "0", X), ModelError, "0.weight of Sequential has no shape"),
-    (lambda: ls.lift(net(), "2", X, activation=nn.RReLU().eval()), ActivationError, "call eval"),
+    (lambda: ls.carry_over(None, old=net(), new=net()), LiftscapeError, "optimizer of torch.optim.*NoneType"),
+    (
+        lambda: ls.carry_over(torch.optim.SGD(net().parameters()), old=net(), new=ls.fold(net(), X)),
+        ModelError,
+        r"\.model",
+    ),
+    (lambda: ls.lift(net(), X, []), EmbeddingError, "goes in front of a map"),
+    (lambda: ls.lift(net(), X, "2", width=4.0), EmbeddingError, "whole number of neurons, but 4.0"),
+    (lambda: ls.lift(net(), X, "2", pieces=[]), EmbeddingError, "none was given"),
+    (lambda: ls.lift(unfinished(float("nan")), X, "2"), ModelError, r"^2\.weight is not finite"),
+    (lambda: ls.lift(nn.Sequential(nn.LazyLinear(3)), X, "0"), ModelError, "0.weight of Sequential has no shape"),
+    (lambda: ls.lift(net(), X, "2", activation=nn.RReLU().eval()), ActivationError, "call eval"),
     (lambda: check_fold(net(), X, nn.Linear(6, 2)), LiftscapeError, r"\(12, 2\) and \(12, 3\) cannot be compared"),
     (lambda: check_fold(net().double(), X, net()), ModelError, "Sequential raised on inputs"),
     (lambda: interval_bounds(net(), X[0].cfloat(), X[0].cfloat()), LiftscapeError, "complex numbers"),
@@ -91,5 +95,5 @@ def test_misuse_is_told(call: Callable[[], object], kind: type[LiftscapeError], 
 
 def test_a_random_slope_is_no_obstacle_in_eval_mode() -> None:
     model = net().double().eval()
-    deeper = ls.lift(model, "2", X.double(), activation=nn.RReLU().eval()).model
+    deeper = ls.lift(model, X.double(), "2", activation=nn.RReLU().eval()).model
     assert float((deeper(X.double()) - model(X.double())).detach().abs().max()) < 1e-12

@@ -98,12 +98,12 @@ def made(kind: str) -> Case:
         assert folded.removed == {"mlp": ("2",), "exact": ("2", "8")}[kind]
         return Case(build, base, folded.model, x)
     if kind == "lift":
-        return Case(build, base, ls.lift(base, ["3", "9"], x, None, "elu").model, x)
+        return Case(build, base, ls.lift(base, x, ["3", "9"], width=None, activation="elu").model, x)
     if kind == "lift then fold":
-        lifted = ls.lift(base, ["3", "5"], x, None, "elu").model
+        lifted = ls.lift(base, x, ["3", "5"], width=None, activation="elu").model
         return Case(build, base, ls.fold(lifted, x).model, x)
     if kind == "least squares":
-        return Case(build, base, ls.fold(base, x, at=["2", "8"], how="least-squares").model, x)
+        return Case(build, base, ls.fold(base, x, at=["2", "8"], method="least-squares").model, x)
     if kind == "search":
         found = ls.fold_within(ls.EmpiricalRisk(base, "mse", (x, base(x).detach() + 0.1)), budget=1e6)
         assert "4" in found.removed
@@ -115,7 +115,7 @@ def made(kind: str) -> Case:
         assert trimmed.rows[0].beside >= 5
         return Case(build, base, trimmed.model, x)
     if kind == "groups":
-        return Case(build, base, ls.lift(base, "3", x, 8, "leaky_relu").model, x)
+        return Case(build, base, ls.lift(base, x, "3", width=8, activation="leaky_relu").model, x)
     if kind == "collapse":
         with torch.no_grad():
             base[1].branch[1].bias += 9

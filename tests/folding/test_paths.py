@@ -147,7 +147,7 @@ def test_views_between_two_maps_are_not_named() -> None:
 def test_boxes_that_are_none(low: torch.Tensor, high: torch.Tensor, sentence: str, bounds: str) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).to(F64)
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        ls.fold(model, how="proved", box=(low.double(), high.double()), bounds=bounds)
+        ls.fold(model, method=ls.Proved((low.double(), high.double()), bounds=bounds))
 
 
 def test_data_without_numbers_and_modules_that_refuse_their_input_are_told_in_a_sentence() -> None:
@@ -163,9 +163,12 @@ def test_data_without_numbers_and_modules_that_refuse_their_input_are_told_in_a_
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        ("ls.fold(net, how='proved', box=x)", "a box is two tensors (low, high) of one input"),
-        ("ls.fold(net, how='proved', box=(-1.0, 1.0))", "a box is two tensors (low, high) of one input"),
-        ("ls.fold_within(ls.EmpiricalRisk(net, 'mse', (x, x[:, :2])), '0.1%')", "but '0.1%' of 'loss' was given"),
+        ("ls.fold(net, method=ls.Proved(box=x))", "a box is two tensors (low, high) of one input"),
+        ("ls.fold(net, method=ls.Proved(box=(-1.0, 1.0)))", "a box is two tensors (low, high) of one input"),
+        (
+            "ls.fold_within(ls.EmpiricalRisk(net, 'mse', (x, x[:, :2])), budget='0.1%')",
+            "but '0.1%' of 'loss' was given",
+        ),
     ],
 )
 def test_arguments_of_other_types_are_told_where_no_type_is_checked(call: str, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """Bounds hold for every input of a box, and what is proved to be linear there survives every attack."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -80,11 +81,11 @@ def test_lifted_layers_are_proved_linear_around_digits_and_no_attack_finds_a_dif
     x, _ = ls.data.digits()
     x = x[:300]
     model = ls.nets.mlp((64, 16, 10), "tanh")
-    lifted = ls.lift(model, "0", x, [20, 18], "relu").model
+    lifted = ls.lift(model, x, "0", width=[20, 18], activation="relu").model
     proved = 0
     for digit in x[:12]:
         box = (digit - 0.01, digit + 0.01)
-        folded = ls.fold(lifted, how="proved", box=box)
+        folded = ls.fold(lifted, method=ls.Proved(box))
         proved += len(folded.removed)
         points = torch.stack([*box, digit])
         found = search_difference(lifted, folded.model, points, steps=40)
@@ -95,18 +96,43 @@ def test_lifted_layers_are_proved_linear_around_digits_and_no_attack_finds_a_dif
 def test_a_box_that_is_too_large_proves_nothing_and_a_network_that_is_no_chain_is_refused() -> None:
     model = ls.nets.mlp((3, 4, 2), "relu")
     wide = torch.full((3,), 1e3, dtype=F64)
-    row = ls.fold(model, how="proved", box=(-wide, wide)).report[0]
+    row = ls.fold(model, method=ls.Proved((-wide, wide))).report[0]
     assert not row.folded
     assert row.linear == 0
     for wrong in ((wide, -wide), (wide, wide[:2]), (wide * float("inf"), wide * float("inf"))):
         with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
             interval_bounds(model, *wrong)
-    with pytest.raises(ls.LiftscapeError, match="needs a box"):
-        ls.fold(model, wide[None], how="proved")
     with pytest.raises(SiteError, match="'1' is a GELU, through which no bounds"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.GELU()).to(F64), -wide, wide)
     with pytest.raises(SiteError, match="BatchNorm in eval mode"):
         interval_bounds(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).to(F64), -wide, wide)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("proved", r"needs a box of inputs; give method=Proved\(box=\(low, high\)\)"),
+        ("exactly", "method must be 'exact', 'least-squares', Exact.*'exactly' was given"),
+        (None, "method must be .*None was given"),
+    ],
+)
+def test_a_method_that_is_unknown_or_lacks_its_box_is_refused(method: Any, sentence: str) -> None:
+    with pytest.raises(ls.LiftscapeError, match=sentence):
+        ls.fold(ls.nets.mlp((3, 4, 2), "relu"), torch.ones(1, 3, dtype=F64), method=method)
+
+
+def test_a_proved_fold_reads_no_data_and_says_so() -> None:
+    ends = torch.ones(3, dtype=F64)
+    with pytest.raises(ls.LiftscapeError, match="holds on its box and reads no data; leave inputs out"):
+        ls.fold(ls.nets.mlp((3, 4, 2), "relu"), ends[None], method=ls.Proved((-ends, ends)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("bounds", ["box", None])
+def test_bounds_of_another_kind_are_refused(bounds: Any) -> None:
+    with pytest.raises(ls.LiftscapeError, match="bounds must be 'linear' or 'interval'"):
+        ls.Proved((torch.zeros(3), torch.ones(3)), bounds=bounds)
 
 
 class Squared(nn.Linear):
@@ -142,9 +168,9 @@ def test_a_proved_fold_of_a_float32_network_takes_a_float64_box_and_names_a_wron
     with torch.no_grad():
         model[0].bias.fill_(50.0)
     ones = torch.ones(3, dtype=F64)
-    assert ls.fold(model, how="proved", box=(-ones, ones)).removed == ("1",)
+    assert ls.fold(model, method=ls.Proved((-ones, ones))).removed == ("1",)
     with pytest.raises(ls.LiftscapeError, match="a box needs finite lower ends"):
-        ls.fold(model, how="proved", box=(ones, ones[:2]))
+        ls.fold(model, method=ls.Proved((ones, ones[:2])))
 
 
 @pytest.mark.parametrize("bounds", ["linear", "interval"])
@@ -153,7 +179,7 @@ def test_what_hooks_may_change_is_not_bounded(place: str, bounds: str) -> None:
     net = nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Linear(6, 2)).double()
     net[0][0].bias.data += 9
     box = (-torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
-    assert ls.fold(net, how="proved", box=box, bounds=bounds).removed == ("0.1",)
+    assert ls.fold(net, method=ls.Proved(box, bounds=bounds)).removed == ("0.1",)
     net.get_submodule(place).register_forward_pre_hook(lambda _module, args: (args[0] * 50,))
     with pytest.raises(SiteError, match=f"{repr(place) if place else 'the network'} has forward hooks"):
-        ls.fold(net, how="proved", box=box, bounds=bounds)
+        ls.fold(net, method=ls.Proved(box, bounds=bounds))

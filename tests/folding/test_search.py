@@ -37,7 +37,7 @@ def test_operations_are_counted_for_one_sample() -> None:
 def test_the_network_returned_is_the_smallest_within_the_budget(budget: float) -> None:
     given = risk()
     before = copy.deepcopy(given.model.state_dict())
-    found = ls.fold_within(given, budget)
+    found = ls.fold_within(given, budget=budget)
     value = float(given.with_model(found.model).value())
     assert value <= (1 + budget + 1e-13) * float(given.value())
     inside = [step for step in found.steps if step.within]
@@ -49,7 +49,7 @@ def test_the_network_returned_is_the_smallest_within_the_budget(budget: float) -
 
 
 def test_layers_leave_in_the_order_of_their_linearity_whichever_comes_first() -> None:
-    found = ls.fold_within(risk((0.9, 0.2, 0.99)), 1e6)
+    found = ls.fold_within(risk((0.9, 0.2, 0.99)), budget=1e6)
     assert [step.activation for step in found.steps[1:3]] == ["5", "1"]
     assert set(found.removed) == {"1", "3", "5", "7"}
     assert [step.operations for step in found.steps] == sorted((step.operations for step in found.steps), reverse=True)
@@ -58,8 +58,8 @@ def test_layers_leave_in_the_order_of_their_linearity_whichever_comes_first() ->
 def test_lifted_layers_leave_first_exactly_and_at_no_cost() -> None:
     given = risk()
     x, _ = next(iter(given.batches))
-    lifted = given.with_model(ls.lift(given.model, "2", x, [7, 7], "elu").model)
-    found = ls.fold_within(lifted, 0.0)
+    lifted = given.with_model(ls.lift(given.model, x, "2", width=[7, 7], activation="elu").model)
+    found = ls.fold_within(lifted, budget=0.0)
     assert [step.how for step in found.steps[1:3]] == ["exact", "exact"]
     assert len(found.removed) >= 2
     assert operations(found.model, x) <= operations(given.model, x)
@@ -85,7 +85,7 @@ def test_accuracy_on_held_out_data_is_what_is_kept() -> None:
         nn.functional.cross_entropy(model(x[:1000]), y[:1000]).backward()
         rule.step()
     given = ls.EmpiricalRisk(model, "cross_entropy", (x[:1000], y[:1000]))
-    found = ls.fold_within(given, 0.01, by="accuracy", held_out=(x[1000:], y[1000:]))
+    found = ls.fold_within(given, budget=0.01, by="accuracy", held_out=(x[1000:], y[1000:]))
     accuracy = lambda network: float((network(x[1000:]).argmax(1) == y[1000:]).double().mean())
     assert "3" in found.removed
     assert accuracy(found.model) >= accuracy(model) - 0.01
@@ -95,7 +95,7 @@ def test_accuracy_on_held_out_data_is_what_is_kept() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_a_budget_that_cannot_be_met_says_what_is_nearest() -> None:
     given = risk((0.1, 0.1, 0.1))
-    found = ls.fold_within(given, 0.0, at=["1"])
+    found = ls.fold_within(given, budget=0.0, at=["1"])
     assert found.removed == ()
     assert "the nearest gives" in found.reason
     budgets = [{"budget": wrong} for wrong in (-1.0, float("nan"), True, float("inf"), "1%")]
@@ -109,16 +109,16 @@ def test_a_name_is_one_layer_and_not_its_letters() -> None:
     layers = [layer for _ in range(7) for layer in (nn.Linear(3, 3), nn.LeakyReLU(0.9))]
     model = nn.Sequential(*layers, nn.Linear(3, 1)).to(F64)
     x = torch.randn(50, 3, dtype=F64)
-    found = ls.fold_within(ls.EmpiricalRisk(model, "mse", (x, x[:, :1])), 1e9, at="13")
+    found = ls.fold_within(ls.EmpiricalRisk(model, "mse", (x, x[:, :1])), budget=1e9, at="13")
     assert found.removed == ("13",)
 
 
 def test_what_a_budget_cannot_be_of_is_said_and_the_given_network_is_never_handed_back() -> None:
     given = risk((0.1, 0.1, 0.1))
     with pytest.raises(ls.LiftscapeError, match="accuracy needs outputs"):
-        ls.fold_within(given, 0.1, by="accuracy")
+        ls.fold_within(given, budget=0.1, by="accuracy")
     x, y = next(iter(given.batches))
     broken = ls.EmpiricalRisk(given.model, lambda output, target: (output - target).mean().log(), (x, y + 1e9))
     with pytest.raises(ls.LiftscapeError, match="is nan, so no budget can be kept"):
-        ls.fold_within(broken, 0.1)
-    assert ls.fold_within(given, 0.0, at=["1"]).model is not given.model
+        ls.fold_within(broken, budget=0.1)
+    assert ls.fold_within(given, budget=0.0, at=["1"]).model is not given.model

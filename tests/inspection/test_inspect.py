@@ -44,8 +44,8 @@ def test_costs_are_said_beforehand_and_progress_reaches_its_end(risk: ls.Empiric
 
 def test_chosen_layers_only(risk: ls.EmpiricalRisk) -> None:
     names = [row.layer for row in ls.inspect(risk).layers]
-    assert [row.layer for row in ls.inspect(risk, [names[-1]]).layers] == [names[-1]]
-    assert ls.inspect(risk, []).layers == ()
+    assert [row.layer for row in ls.inspect(risk, at=[names[-1]]).layers] == [names[-1]]
+    assert ls.inspect(risk, at=[]).layers == ()
 
 
 def test_the_same_seed_gives_the_same_reading_and_the_model_is_left_alone(risk: ls.EmpiricalRisk) -> None:
@@ -55,15 +55,15 @@ def test_the_same_seed_gives_the_same_reading_and_the_model_is_left_alone(risk: 
 
 
 def test_layers_that_could_leave_are_named_with_what_they_save(risk: ls.EmpiricalRisk) -> None:
-    found = ls.inspect(risk, [])
+    found = ls.inspect(risk, at=[])
     assert [(row.activation, row.neurons) for row in found.uses] == [("1", 20), ("3", 12)]
     assert [row.parameters_saved for row in found.uses] == [
         4 * 20 + 20 + 20 * 12 - 4 * 12,
         20 * 12 + 12 + 12 * 2 - 20 * 2,
     ]
     x, _ = next(iter(risk.batches))
-    lifted = risk.with_model(ls.lift(risk.model, "4", x, 15, "elu").model)
-    found = ls.inspect(lifted, [])
+    lifted = risk.with_model(ls.lift(risk.model, x, "4", width=15, activation="elu").model)
+    found = ls.inspect(lifted, at=[])
     assert "'4.activation' can be folded away without any change of the outputs" in found.advice
     assert f"{12 * 15 + 15 + 15 * 2 - 12 * 2} parameters" in found.advice
 
@@ -76,7 +76,7 @@ def test_a_layer_that_is_nearly_linear_is_named_and_others_are_not() -> None:
         model = torch.nn.Sequential(*layers).double()
         with torch.no_grad():
             y = model(x) + torch.randn(200, 2, dtype=torch.float64)
-        advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), []).advice
+        advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), at=[]).advice
         assert ("One affine map can stand in for '1'" in advice) == named
 
 
@@ -87,7 +87,7 @@ def test_where_r_is_nearly_zero_a_budget_is_pointed_to() -> None:
     model = torch.nn.Sequential(*layers).double()
     with torch.no_grad():
         y = model(x) + 1e-6
-    advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), []).advice
+    advice = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), at=[]).advice
     assert "what '1' hands on; a fold with a budget tells which of them leave" in advice
 
 
@@ -101,7 +101,7 @@ def test_a_linear_layer_that_borders_keep_from_folding_is_not_said_to_fold() -> 
         x = torch.randn(40, 1, 8, 8, dtype=torch.float64)
         with torch.no_grad():
             y = model(x) + 1
-        found = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), [])
+        found = ls.inspect(ls.EmpiricalRisk(model, "mse", (x, y)), at=[])
         assert found.uses[0].exactly_linear
         assert found.uses[0].folds_exactly == folds
         assert ("without any change" in found.advice) == (folds and found.uses[0].parameters_saved > 0)

@@ -135,7 +135,7 @@ def planted(case: Case) -> "ls.EmpiricalRisk | None":
 
 def _well_conditioned(risk: "ls.EmpiricalRisk") -> bool:
     """Whether the inertia is decided and no counted eigenvalue is below 1e-7 of the largest."""
-    found = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    found = ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
     largest = float(torch.linalg.eigvalsh(risk.hessian().to_dense()).abs().max())
     return found.decided and found.margin * found.tolerance >= 1e-7 * largest
 

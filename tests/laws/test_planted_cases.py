@@ -17,9 +17,9 @@ def lifted_is_as_predicted(case: Case) -> str:
     risk = planted(case)
     assert risk is not None, f"{case.label}: no decided critical point was drawn"
     inputs, _ = next(iter(risk.batches))
-    base = ls.curvature.inertia(risk.hessian(), float(risk.gradient().norm()))
+    base = ls.curvature.inertia(risk.hessian(), gradient_norm=float(risk.gradient().norm()))
     generator = torch.Generator().manual_seed(case.seed)
-    embedding = ls.lift(risk.model, at=case.site, inputs=inputs, activation=case.inserted, generator=generator)
+    embedding = ls.lift(risk.model, inputs, case.site, activation=case.inserted, generator=generator)
     lifted = risk.with_model(embedding.model)
 
     (outputs,), (kept,) = risk.outputs(), lifted.outputs()
@@ -30,7 +30,7 @@ def lifted_is_as_predicted(case: Case) -> str:
     H_lifted = lifted.hessian().to_dense()
     assert float((H_lifted - J.T @ H @ J).norm() / H_lifted.norm()) <= LOCAL_FORM, case.label
 
-    measured = ls.curvature.inertia(H_lifted, gradient_norm)
+    measured = ls.curvature.inertia(H_lifted, gradient_norm=gradient_norm)
     if not measured.decided:
         return f"{case.label}: undecided, margin {measured.margin:.2g}"
     predicted = embedding.predict_inertia(base)

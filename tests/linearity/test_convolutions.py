@@ -47,5 +47,5 @@ def test_a_convolution_between_two_has_the_best_convolution_in_its_place() -> No
     risk = ls.EmpiricalRisk(model.to(F64), "mse", (x, x.flatten(1).sum(dim=1, keepdim=True)))
     (row,) = ls.layer_linearity(risk).rows
     assert 0.9 < row.r2 < 1
-    folded = ls.fold(risk, at="1", how="least-squares").model
+    folded = ls.fold(risk, at="1", method="least-squares").model
     assert row.loss_change == pytest.approx(float(risk.with_model(folded).value() - risk.value()), rel=1e-9)

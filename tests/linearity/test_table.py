@@ -64,7 +64,7 @@ def test_a_map_of_as_many_inputs_as_samples_says_nothing(samples: int, interpola
 
 def test_a_lifted_layer_is_linear_explains_all_and_costs_nothing() -> None:
     model, data = network(nn.Tanh()), batches()
-    lifted = ls.lift(model, at="2", inputs=data, width=4, activation="elu").model
+    lifted = ls.lift(model, data, "2", width=4, activation="elu").model
     rows = {row.name: row for row in ls.layer_linearity(ls.EmpiricalRisk(lifted, "mse", data)).rows}
     inserted = rows["2.activation"]
     assert (inserted.exactly_linear, inserted.occupancy) == (True, 1.0)

@@ -39,7 +39,7 @@ def test_tail_lifts_keep_outputs(dtype: torch.dtype, at: str) -> None:
     batches = token_batches(tokeniser, 64, 32)
     site = f"{LAYER}.{at}"
     assert {each.name: each.refusal for each in find_sites(model, batches)}[site] is None
-    lifted = ls.lift(model, site, batches, activation="gelu")
+    lifted = ls.lift(model, batches, site, activation="gelu")
     evidence = lifted.sites[0]
     assert 0 < evidence.bound <= torch.finfo(dtype).eps
     assert evidence.margin > 0
@@ -58,7 +58,7 @@ def test_an_mlp_block_folds_into_the_map_that_fits_best() -> None:
     runs = find_runs(model, batches)
     assert [run.activation for run in runs] == [GELU.replace("3", str(layer)) for layer in range(6)]
     assert all(run.refusal is None and not run.is_call for run in runs)
-    folded = ls.fold(model, batches, at=GELU, how="least-squares")
+    folded = ls.fold(model, batches, at=GELU, method="least-squares")
     assert type(folded.model) is type(model)
     assert folded.parameters_before - folded.parameters_after == 384 * 1536 * 2 + 1536 - 384 * 384
     # The same fit by a solver of its own, from features that are kept.
@@ -113,7 +113,7 @@ def test_through_a_wrapper_with_a_risk() -> None:
         data = [((batch["input_ids"], batch["attention_mask"]), None) for batch in batches]
         data = [(inputs, pooled(*inputs) + 0.01) for inputs, _ in data]
     risk = ls.EmpiricalRisk(pooled, "mse", data)
-    search = ls.fold_within(risk, 1.0, at=[f"model.{GELU}"])
+    search = ls.fold_within(risk, budget=1.0, at=[f"model.{GELU}"])
     assert [step.activation for step in search.steps] == ["", f"model.{GELU}"]
     assert search.steps[1].operations < search.steps[0].operations
     rows = {row.name: row for row in ls.layer_linearity(risk).rows}

@@ -41,7 +41,7 @@ def test_three_lifted_layers_leave_again_and_no_label_changes(
     network: nn.Module, digits: tuple[list[Tensor], Tensor]
 ) -> None:
     batches, labels = digits
-    lifted = ls.lift(network, ["3", "10", "12"], batches)
+    lifted = ls.lift(network, batches, ["3", "10", "12"])
     assert len(lifted.sites) == 3
     folded = ls.fold(lifted, batches)
     assert set(folded.removed) == {"3.activation", "10.activation", "12.activation"}

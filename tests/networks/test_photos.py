@@ -31,7 +31,7 @@ def test_efficientnet_is_lifted_and_folded_back(at: str, activation: str) -> Non
     rows = ls.layer_linearity(model, x).rows
     assert len(rows) == 33
     assert sum(row.neurons for row in rows) == 19_200
-    lifted = ls.lift(model, at, x, activation=activation)
+    lifted = ls.lift(model, x, at, activation=activation)
     assert lifted.sites[0].margin > 0
     assert gap(lifted.model, model, x) <= 1e-5
     folded = ls.fold(lifted, x)
@@ -49,7 +49,7 @@ def test_mtcnn_is_lifted_and_folded_back(name: str, side: int, at: str) -> None:
     assert all(site.refusal is None for site in find_sites(model, x))
     rows = ls.layer_linearity(model, x).rows
     assert [row.name for row in rows] == [name for name, each in model.named_modules() if isinstance(each, nn.PReLU)]
-    lifted = ls.lift(model, at, x)
+    lifted = ls.lift(model, x, at)
     assert isinstance(lifted.model.get_submodule(f"{at}.activation"), nn.PReLU)
     folded = ls.fold(lifted, x, at=f"{at}.activation")
     assert folded.removed == (f"{at}.activation",)

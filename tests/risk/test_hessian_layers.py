@@ -211,9 +211,7 @@ def test_embedding_with_tied_weights(generator: torch.Generator) -> None:
     risk = ls.EmpiricalRisk(model, "cross_entropy", (tokens, y))
     assert risk.size == 15 + 12 + 5
     check_products(risk, generator)
-    assert torch.equal(
-        risk.hessian(only="scores").to_dense(), risk.hessian(only=["embedding", "scores.bias"]).to_dense()
-    )
+    assert torch.equal(risk.hessian(at="scores").to_dense(), risk.hessian(at=["embedding", "scores.bias"]).to_dense())
 
 
 class Residual(nn.Module):

@@ -189,7 +189,7 @@ def test_chosen_parameters_give_a_block_of_the_whole(only: Any, names: list[str]
     risk = risk_of(make())
     index = risk.unflatten(torch.arange(risk.size, dtype=F64))
     rows = torch.cat([index[name].reshape(-1) for name in names]).long()
-    block = risk.hessian(only=only)
+    block = risk.hessian(at=only)
     assert block.size == len(rows)
     torch.testing.assert_close(block.to_dense(), risk.hessian().to_dense()[rows][:, rows], rtol=1e-12, atol=1e-14)
 
@@ -204,7 +204,7 @@ def test_chosen_parameters_give_a_block_of_the_whole(only: Any, names: list[str]
 )
 def test_names_that_choose_nothing(only: Any, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        risk_of(make()).hessian(only=only)
+        risk_of(make()).hessian(at=only)
 
 
 def test_kept_graphs_hold_the_gradient_only_once_it_was_asked_for() -> None:

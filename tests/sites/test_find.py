@@ -145,7 +145,7 @@ def test_what_takes_no_few_samples_is_read_on_all_whatever_it_raises(error: type
     model, x = OfFours(error).double(), torch.randn(12, 3, dtype=torch.float64)
     model.net[0].bias.data += 9
     assert ls.EmpiricalRisk(model, "mse", (x, x[:, :2])).hessian().size == model.net[0].weight.numel() + 14
-    assert ls.lift(model, "net.2", x).sites[0].margin > 0
+    assert ls.lift(model, x, "net.2").sites[0].margin > 0
     assert ls.fold(model, x).removed == ("net.1",)
     for call in (lambda: ls.find_sites(model, x[:3]), lambda: ls.EmpiricalRisk(model, "mse", (x[:3], x[:3, :2]))):
         with pytest.raises(ls.LiftscapeError, match=r"OfFours raised on inputs of shape \(3, 3\).*3 samples"):
@@ -184,7 +184,7 @@ def test_rare_randomness_of_any_kind_is_found(make: Callable[[], nn.Module]) -> 
         np.random.seed(seed)  # ruff: ignore[numpy-legacy-random]
         random.seed(seed)
         with pytest.raises(ls.LiftscapeError, match="two evaluations differ"):
-            ls.lift(make(), "map", torch.ones(200, 3))
+            ls.lift(make(), torch.ones(200, 3), "map")
 
 
 class Reading(nn.Module):
@@ -215,11 +215,11 @@ def test_a_map_of_which_an_attribute_is_read_stays(attribute: str, read: Callabl
     assert f"reads its {attribute} from outside" in str(refusals["first"])
     assert refusals["last"] is None
     with pytest.raises(ls.LiftscapeError, match=f"no layer can be inserted at 'first'.*reads its {attribute}"):
-        ls.lift(model, "first", X)
-    assert torch.allclose(ls.lift(model, "last", X).model(X), model(X), atol=1e-5)
+        ls.lift(model, X, "first")
+    assert torch.allclose(ls.lift(model, X, "last").model(X), model(X), atol=1e-5)
     assert f"reads the {attribute} of 'first'" in ls.fold(model, X).report[0].reason
     with pytest.raises(ls.LiftscapeError, match=f"reads the {attribute} of 'first'"):
-        ls.fold(model, X, at="act", how="least-squares")
+        ls.fold(model, X, at="act", method="least-squares")
     # A folded map stands in the place of the last one, which keeps all that is read of it.
     twin = Reading(lambda net: read(type("Turned", (), {"first": net.last})))
     twin.first.bias.data += 9
@@ -229,14 +229,14 @@ def test_a_map_of_which_an_attribute_is_read_stays(attribute: str, read: Callabl
 def test_what_is_read_of_all_parameters_is_no_obstacle() -> None:
     model = Reading(lambda net: next(net.parameters()).dtype)
     assert all(site.refusal is None for site in ls.find_sites(model, X))
-    assert torch.allclose(ls.lift(model, "first", X).model(X), model(X), atol=1e-5)
+    assert torch.allclose(ls.lift(model, X, "first").model(X), model(X), atol=1e-5)
 
 
 def test_a_read_attribute_is_found_where_few_samples_are_refused() -> None:
     model = OfFours(AssertionError)
     model.net.register_forward_pre_hook(lambda net, args: (args[0].to(net[0].weight.dtype),))
     with pytest.raises(ls.LiftscapeError, match=r"'net\.0'.*reads its weight from outside"):
-        ls.lift(model, "net.0", torch.ones(8, 3))
+        ls.lift(model, torch.ones(8, 3), "net.0")
 
 
 def test_what_cannot_be_copied_can_be_read() -> None:

@@ -74,7 +74,7 @@ def test_each_refusal_names_its_reason_and_changes_nothing(make: type, at: str, 
     model = make()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ls.LiftscapeError, match=reason):
-        ls.lift(model, at, inputs())
+        ls.lift(model, inputs(), at)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -83,7 +83,7 @@ def test_other_maps_of_such_a_model_are_lifted(make: type) -> None:
     model = make().double()
     x = inputs().double()
     wanted = model(x).detach()
-    lifted = ls.lift(model, "0", x, width=5)
+    lifted = ls.lift(model, x, "0", width=5)
     torch.testing.assert_close(lifted.model(x), wanted, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(model(x), wanted, rtol=0, atol=0)
 
@@ -91,12 +91,12 @@ def test_other_maps_of_such_a_model_are_lifted(make: type) -> None:
 def test_features_behind_randomness_are_refused() -> None:
     model = nn.Sequential(nn.Dropout(0.5), *chain())
     with pytest.raises(ls.LiftscapeError, match="two evaluations differ at module '0'"):
-        ls.lift(model, "3", inputs())
+        ls.lift(model, inputs(), "3")
 
 
 def test_features_behind_batch_statistics_of_several_batches_are_refused() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), *chain())
     batches = [(inputs(), torch.zeros(8, 2)), (inputs() + 1, torch.zeros(8, 2))]
     with pytest.raises(ls.LiftscapeError, match="0 is BatchNorm in training mode and the data come in 2 batches"):
-        ls.lift(model, "3", batches)
-    assert ls.lift(model, "3", inputs(), width=5).model is not None
+        ls.lift(model, batches, "3")
+    assert ls.lift(model, inputs(), "3", width=5).model is not None

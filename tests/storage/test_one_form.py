@@ -23,9 +23,9 @@ def build() -> nn.Module:
 MAKERS: dict[str, Callable[[nn.Module], Any]] = {
     "collapse": lambda model: ls.collapse_residuals(model, INPUTS),
     "fold": lambda model: ls.fold(model, INPUTS),
-    "lift": lambda model: ls.lift(model, "2", INPUTS),
-    "search": lambda model: ls.fold_within(ls.EmpiricalRisk(model, "mse", (INPUTS, INPUTS[:, :1])), 0.5),
-    "split": lambda model: ls.split(model, "0", 1),
+    "lift": lambda model: ls.lift(model, INPUTS, "2"),
+    "search": lambda model: ls.fold_within(ls.EmpiricalRisk(model, "mse", (INPUTS, INPUTS[:, :1])), budget=0.5),
+    "split": lambda model: ls.split(model, None, "0", neuron=1),
     "trim": lambda model: ls.trim(model, INPUTS),
 }
 

@@ -18,7 +18,14 @@ INPUTS = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=F6
 
 @pytest.fixture
 def embedding() -> "ls.Embedding":
-    return ls.lift(ls.nets.mlp((3, 2, 2)), ["0", "2"], INPUTS, (3, 4), "elu", torch.Generator().manual_seed(1))
+    return ls.lift(
+        ls.nets.mlp((3, 2, 2)),
+        INPUTS,
+        ["0", "2"],
+        width=(3, 4),
+        activation="elu",
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def test_a_round_trip_is_exact_and_the_bytes_are_the_same(embedding: "ls.Embedding", tmp_path: Path) -> None:

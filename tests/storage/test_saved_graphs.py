@@ -137,7 +137,7 @@ class Sizes(nn.Module):
 def test_a_fold_of_a_network_that_reads_sizes_comes_back_at_other_sizes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, x = Sizes().to(F64), torch.randn(5, 3, 6, dtype=F64)
-    folded = ls.fold(model, x, at="gelu", how="least-squares")
+    folded = ls.fold(model, x, at="gelu", method="least-squares")
     path = ls.save(folded, tmp_path / "small.safetensors", base=model)
     other = torch.randn(7, 4, 6, dtype=F64)
     assert torch.equal(ls.load(lambda: model, path)(other), folded.model(other))

@@ -26,7 +26,7 @@ def test_networks_of_twenty_convolutions_and_the_layers_that_may_leave(kind: str
     x = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     names = list(candidates(model, x))
     assert len(names) == folded
-    left = {operations(fold(model, x, at=[name], how="least-squares").model, x) for name in (names[0], names[-1])}
+    left = {operations(fold(model, x, at=[name], method="least-squares").model, x) for name in (names[0], names[-1])}
     assert left == {operations(model, x) - 4 * 4 * 9 * 49}
 
 

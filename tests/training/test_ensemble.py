@@ -61,15 +61,15 @@ def test_trajectories_are_those_of_an_ordinary_loop(
     momentum, rate = (0.9, 0.01) if name == "sgd" else (0.0, 0.001)
     made = train_ensemble(
         make_model,
-        DATA,
         "mse",
+        DATA,
         starts=2,
         steps=steps,
         learning_rate=rate,
         optimizer=name,
         momentum=momentum,
         batch_size=batch_size,
-        seed=5,
+        generator=5,
         record=[0, 7],
     )
     optimiser = (
@@ -87,16 +87,16 @@ def test_trajectories_are_those_of_an_ordinary_loop(
 
 def test_a_network_is_the_same_in_whatever_company() -> None:
     options = {"steps": 50, "learning_rate": 0.1, "batch_size": 7}
-    whole = train_ensemble(make, DATA, "mse", starts=5, **options)
-    chunked = train_ensemble(make, DATA, "mse", starts=5, chunk=2, **options)
+    whole = train_ensemble(make, "mse", DATA, starts=5, **options)
+    chunked = train_ensemble(make, "mse", DATA, starts=5, chunk=2, **options)
     torch.testing.assert_close(chunked.losses, whole.losses, rtol=1e-12, atol=1e-14)
-    alone = train_ensemble(make, DATA, "mse", starts=1, seed=3, **options)
+    alone = train_ensemble(make, "mse", DATA, starts=1, generator=3, **options)
     torch.testing.assert_close(alone.losses[0], whole.losses[3], rtol=1e-12, atol=1e-14)
 
 
 def test_each_network_has_its_own_rate_and_scale() -> None:
     rates, scales = [0.01, 0.1, 0.3], [1.0, 0.1, 2.0]
-    made = train_ensemble(make, DATA, "mse", starts=3, steps=20, learning_rate=rates, scale=scales)
+    made = train_ensemble(make, "mse", DATA, starts=3, steps=20, learning_rate=rates, scale=scales)
     for index, (rate, scale) in enumerate(zip(rates, scales, strict=True)):
         alone = ordinary(
             make, index, 20, lambda parameters, rate=rate: torch.optim.SGD(parameters, lr=rate), None, scale
@@ -105,7 +105,7 @@ def test_each_network_has_its_own_rate_and_scale() -> None:
 
 
 def test_recorded_risks_and_snapshots_are_those_of_the_members() -> None:
-    made = train_ensemble(make, DATA, "mse", starts=2, steps=30, batch_size=5, record=[0, 10], snapshots=[0, 10, 30])
+    made = train_ensemble(make, "mse", DATA, starts=2, steps=30, batch_size=5, record=[0, 10], snapshots=[0, 10, 30])
     for place, step in enumerate(made.steps):
         for index in range(2):
             risk = ls.EmpiricalRisk(made.member(index, step), "mse", DATA)
@@ -122,7 +122,7 @@ def test_classes_frozen_parameters_and_divergence() -> None:
         return model
 
     made = train_ensemble(
-        classifier, (x, y), "cross_entropy", starts=2, steps=30, learning_rate=[0.2, 1e9], batch_size=64
+        classifier, "cross_entropy", (x, y), starts=2, steps=30, learning_rate=[0.2, 1e9], batch_size=64
     )
     assert float(made.losses[0, -1]) < float(made.losses[0, 0])
     assert not float(made.losses[1, -1]) < float(made.losses[1, 0])
@@ -131,10 +131,10 @@ def test_classes_frozen_parameters_and_divergence() -> None:
 
 def test_torchs_generator_and_the_data_are_left_alone() -> None:
     state, before = torch.random.get_rng_state(), deepcopy(DATA)
-    first = train_ensemble(make, DATA, "mse", starts=2, steps=5)
+    first = train_ensemble(make, "mse", DATA, starts=2, steps=5)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(DATA, before, strict=True))
-    assert torch.equal(first.losses, train_ensemble(make, DATA, "mse", starts=2, steps=5).losses)
+    assert torch.equal(first.losses, train_ensemble(make, "mse", DATA, starts=2, steps=5).losses)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_torchs_generator_and_the_data_are_left_alone() -> None:
 )
 def test_bad_input_is_refused_in_one_sentence(options: dict, sentence: str) -> None:
     with pytest.raises(ls.LiftscapeError, match=sentence):
-        train_ensemble(make, DATA, **({"loss": "mse", "starts": 2, "steps": 3} | options))
+        train_ensemble(make, data=DATA, **{"loss": "mse", "starts": 2, "steps": 3} | options)
 
 
 def test_networks_of_different_layers_are_refused() -> None:
     widths = iter([3, 3, 4])
     with pytest.raises(ls.LiftscapeError, match=r"network 1 differs from the first in 0\.bias"):
         train_ensemble(
-            lambda: nn.Sequential(nn.Linear(1, next(widths)), nn.Linear(3, 1)).double(), DATA, "mse", starts=2
+            lambda: nn.Sequential(nn.Linear(1, next(widths)), nn.Linear(3, 1)).double(), "mse", DATA, starts=2
         )

@@ -111,7 +111,7 @@ def _search(
     """Search the folds of a user's network."""
     risk = risk_of(given, loss)
     kept = None if held_out is None else load_data(held_out, next(given.model.parameters()).dtype)
-    return fold_within(risk, share, by=by, held_out=kept, at=at, progress=advance)
+    return fold_within(risk, budget=share, by=by, held_out=kept, at=at, progress=advance)
 
 
 def _exported(model: nn.Module, given: Loaded, onnx: Path) -> tuple[tuple[Path, bytes], OnnxExport]:

@@ -84,7 +84,7 @@ def run_inspection(
         generator = torch.Generator().manual_seed(seed)
         return inspect_risk(
             risk,
-            layers,
+            at=layers,
             probes=probes,
             generator=generator,
             announce=announce,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._sketch import spectrum
 from liftscape.critical._criticality import contraction
 from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
@@ -26,7 +27,7 @@ from liftscape.critical._verdict import ADVICE, Kind, Verdict
 from liftscape.critical._zeros import judge_zeros
 from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Certificate", "certify"]
 
@@ -60,11 +61,14 @@ class Certificate(Outcome):
     reason: str
     advice: str
 
+    def _figure(self) -> str:
+        return spectrum(values, "eigenvalues of the Hessian") if (values := self.evidence.get("spectrum")) else ""
+
 
 def certify(
     risk: EmpiricalRisk,
-    known_flat: "FlatManifold | Tensor | int | None" = None,
     *,
+    known_flat: "FlatManifold | Tensor | int | None" = None,
     search: CriticalSearch | None = None,
     tolerance: float = 1e-9,
     max_parameters: int = 4000,
@@ -125,6 +129,7 @@ def certify(
         >>> found.kind, found.inertia.triple
         ('local minimum', (0, 0, 2))
     """
+    require_risk(risk, "certify")
     risk = risk if search is None else risk.with_model(search.model)
     known_flat = int(known_flat) if isinstance(known_flat, np.integer) else known_flat
     gradient = risk.gradient()
@@ -189,7 +194,7 @@ def _with_a_gradient(
     """Judge a point whose gradient is above the tolerance."""
     length = float(gradient.norm())
     evidence["plateau"] = plateau_of_spectrum(
-        risk, gradient, spectrum.eigenvalues, spectrum.vectors, spectrum.rounding
+        risk, gradient=gradient, eigenvalues=spectrum.eigenvalues, vectors=spectrum.vectors, bound=spectrum.rounding
     ).to_dict()
     rounding = gradient_rounding(risk)
     if not bool((gradient.abs() > rounding).any()):

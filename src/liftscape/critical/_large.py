@@ -74,7 +74,7 @@ def judge_large(
         reading = plateau_reading(risk, max_products=max_products, hessian=H, progress=progress)
         evidence |= {"plateau": reading.to_dict(), "method": "Krylov spaces of products"}
         return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
-    counts = partial_inertia(H, length, max_products=max_products, progress=progress)
+    counts = partial_inertia(H, gradient_norm=length, max_products=max_products, progress=progress)
     evidence |= {"partial_inertia": counts.to_dict(), "method": counts.method}
     rough = roughness(risk, field, H, kinks, evidence)
     if rough is not None:

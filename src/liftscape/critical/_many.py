@@ -1,18 +1,20 @@
 """Finding many critical points at once, and telling which of them are the same."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.critical._batched import Landscape, draw_starts, landscape_of
 from liftscape.critical._iterate import Progress, Search
 from liftscape.critical._newton_mr import Method
 from liftscape.critical._search import CriticalSearch, check_search, search_outcome
-from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import LiftscapeError, TableOutcome
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["CriticalPoints", "find_critical_points"]
 
@@ -21,7 +23,7 @@ _DESCENT_STEPS = 12
 
 
 @dataclass(frozen=True)
-class CriticalPoints(Outcome):
+class CriticalPoints(TableOutcome):
     """Distinct critical points, and what became of every start.
 
     Attributes:
@@ -34,6 +36,8 @@ class CriticalPoints(Outcome):
             points are distinct.
     """
 
+    _rows = "points"
+
     points: tuple[CriticalSearch, ...]
     hits: tuple[int, ...]
     counts: dict[str, int]
@@ -44,9 +48,10 @@ class CriticalPoints(Outcome):
 
 def find_critical_points(
     risk: EmpiricalRisk,
+    *,
     starts: int = 256,
-    methods: tuple[Method, ...] = ("minimum", "newton-mr"),
-    generator: torch.Generator | int = 0,
+    method: "Method | Sequence[Method]" = ("minimum", "newton-mr"),
+    generator: torch.Generator | int | None = None,
     scale: float = 1.0,
     max_steps: int = 200,
     tolerance: float = 1e-12,
@@ -66,7 +71,7 @@ def find_critical_points(
     Args:
         risk: the empirical risk, M ≤ 4000 parameters, float64 for tolerances below 1e-6.
         starts: the number of starts in all.
-        methods: methods of :func:`find_critical_point`.
+        method: one or several methods of :func:`find_critical_point`, which take the starts in turn.
         generator: source of the starts, or its seed; same seed, same bytes.
         scale: standard deviation of starting weights times the square root of their fan-in; biases and other vectors
             are drawn about the model's own.
@@ -85,24 +90,26 @@ def find_critical_points(
     Example:
         >>> from liftscape import data, nets
         >>> risk = EmpiricalRisk(nets.mlp((3, 1, 1)), "mse", data.iris_petal_width())
-        >>> found = find_critical_points(risk, starts=4, methods=("minimum",))
+        >>> found = find_critical_points(risk, starts=4, method=("minimum",))
         >>> [round(point.value, 6) for point in found.points], found.counts["converged"]
         ([0.057693], 4)
     """
+    require_risk(risk, "find_critical_points")
+    methods = (method,) if isinstance(method, str) else tuple(method)
     check_search(risk, methods, max_steps)
     if starts < 1 or not methods:
-        raise LiftscapeError(f"starts and methods must not be empty, but {starts} starts and {methods} were given.")
-    generator = torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator
+        raise LiftscapeError(f"starts and method must not be empty, but {starts} starts and {methods} were given.")
+    generator = as_generator(generator)
     thetas = draw_starts(risk, starts, generator, scale)
     landscape = landscape_of(risk, thetas)
     found: list[CriticalSearch] = []
-    for turn, method in enumerate(methods):
+    for turn, chosen in enumerate(methods):
         dealt = thetas[turn :: len(methods)]
         if not len(dealt):
             continue
-        if method != "minimum":
+        if chosen != "minimum":
             dealt = _part_way_down(landscape, dealt, generator)
-        search = Search(landscape, method, max_steps, tolerance)
+        search = Search(landscape, chosen, max_steps, tolerance)
         settled_before = len(found)
         report = None if progress is None else lambda done, _, before=settled_before: progress(before + done, starts)
         state = search.run(search.init(dealt), report)

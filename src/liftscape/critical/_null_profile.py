@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.critical._onset import Onset, onset
 from liftscape.critical._reduced import ReducedRisk
 from liftscape.functional import RandomRounding
@@ -46,7 +47,7 @@ class NullProfile(Outcome):
         return not any(count for shape, count in self.shapes.items() if shape not in allowed)
 
 
-def null_profile(reduced: ReducedRisk, piecewise: bool, generator: torch.Generator | None = None) -> NullProfile:
+def null_profile(reduced: ReducedRisk, piecewise: bool, generator: torch.Generator | int | None = None) -> NullProfile:
     """Follow ∇ρ along ± null eigenvectors and random null directions over twelve orders of magnitude.
 
     An analytic function that is flat near θ is flat everywhere, so that a gradient that begins at a distance is the
@@ -60,7 +61,7 @@ def null_profile(reduced: ReducedRisk, piecewise: bool, generator: torch.Generat
     Returns:
         The shapes that were seen.
     """
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     directions = _directions(reduced, generator)
     steps = reduced.field.ladder(_RUNGS)
     coordinates = steps[:, None, None] * directions[None]

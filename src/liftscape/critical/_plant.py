@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.derivatives import Hessian, backward_rows
-from liftscape.functional import call_model, trainable_parameters
+from liftscape.functional import call_model, require_module, trainable_parameters
 from liftscape.outcomes import LiftscapeError, ModelError
 from liftscape.samples import as_batches, batch_size, check_model
 
@@ -26,8 +27,9 @@ _COLUMNS = 64
 def plant_critical_point(
     model: nn.Module,
     inputs: Any,
+    *,
     kind: Literal["minimum", "saddle"] = "minimum",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> Float[Tensor, "n *outputs"]:
     """Return targets y = f_θ(x) − t r under which the model's parameters are critical for the mean squared error.
 
@@ -64,7 +66,7 @@ def plant_critical_point(
     """
     if kind not in _SCALE:
         raise LiftscapeError(f"kind must be 'minimum' or 'saddle', but {kind!r} was given.")
-    planting = _planting(model, inputs, torch.Generator().manual_seed(0) if generator is None else generator)
+    planting = _planting(require_module(model), inputs, as_generator(generator))
     lowest, highest = planting.whitened
     # −r turns the sign of H₂, so either end of the spectrum gives a critical scale; the nearer one is used.
     sign, steepest = (1.0, -lowest) if -lowest >= highest else (-1.0, highest)

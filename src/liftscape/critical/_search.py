@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log10, nan
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
+from liftscape._sketch import curve
 from liftscape.critical._batched import SequentialLandscape, draw_starts
 from liftscape.critical._criticality import contraction
 from liftscape.critical._iterate import End, Progress, Search, SearchState
@@ -14,7 +17,7 @@ from liftscape.critical._newton_mr import METHODS, Method
 from liftscape.critical._spectrum import spectrum_at
 from liftscape.functional import copy_model
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["CriticalSearch", "SearchStep", "Status", "find_critical_point"]
 
@@ -99,12 +102,21 @@ class CriticalSearch(Outcome):
     reason: str
     advice: str
 
+    def _figure(self) -> str:
+        norms = [step.gradient_norm for step in self.history]
+        return curve(
+            [float(step) for step in range(len(norms))],
+            [log10(norm) if norm > 0 else nan for norm in norms],
+            "log₁₀ ‖∇R‖",
+        )
+
 
 def find_critical_point(
     risk: EmpiricalRisk,
+    *,
     method: Method = "newton-mr",
     start: Mapping[str, Tensor] | Literal["random"] | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     max_steps: int = 500,
     tolerance: float = 1e-12,
     progress: Progress | None = None,
@@ -143,11 +155,10 @@ def find_critical_point(
         >>> search.status, round(search.value, 6), search.gradient_norm <= 1e-12
         ('converged', 0.057693, True)
     """
+    require_risk(risk, "find_critical_point")
     check_search(risk, (method,), max_steps)
-    if start == "random":
-        theta = draw_starts(risk, 1, torch.Generator().manual_seed(0) if generator is None else generator, 1.0)[0]
-    else:
-        theta = risk.flatten(start)  # pyright: ignore[reportArgumentType]
+    drawn = lambda: draw_starts(risk, 1, as_generator(generator), 1.0)[0]
+    theta = drawn() if start == "random" else risk.flatten(start)  # pyright: ignore[reportArgumentType]
     search = Search(SequentialLandscape(risk), method, max_steps, tolerance)
     state = search.init(theta[None])
     steps = None if progress is None else _StepCounter(progress, max_steps)

@@ -110,7 +110,7 @@ def spectrum_at(risk: EmpiricalRisk, gradient: Float[Tensor, " M"], near: bool =
         rounding,
         float(flatness_of_spectrum(eigenvalues[None], components[None])[0]),
         newton,
-        inertia_of_spectrum(eigenvalues, uncertainty, f"dense eigendecomposition, {dense.dtype}"),
+        inertia_of_spectrum(eigenvalues, uncertainty, method=f"dense eigendecomposition, {dense.dtype}"),
         measured,
     )
 

@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 
+from liftscape._random import as_generator
 from liftscape.curvature._asymmetry import symmetric_to_rounding
 from liftscape.curvature._eigenpairs import eigenpairs
 from liftscape.curvature._estimate import Estimate
@@ -53,12 +54,12 @@ class LayerCurvature(Outcome):
 
 def block_curvature(
     H: SymmetricOperator,
-    name: str,
     *,
+    name: str,
     probes: int = 30,
     tolerance: float = 1e-3,
     confidence: float = 0.99,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> LayerCurvature:
@@ -80,13 +81,13 @@ def block_curvature(
         The entry.
 
     Example:
-        >>> from liftscape.risk import as_operator
-        >>> row = block_curvature(as_operator(torch.diag(torch.tensor([-1.0, 3.0], dtype=torch.float64))), "all")
+        >>> from liftscape.operators import as_operator
+        >>> row = block_curvature(as_operator(torch.diag(torch.tensor([-1.0, 3.0], dtype=torch.float64))), name="all")
         >>> row.lowest, row.trace.value, row.highest
         (-1.0, 2.0, 3.0)
     """
     advance = progress or _silent
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     settings = {
         "work": f"curvature of {name}",
         "probes": probes,
@@ -110,7 +111,7 @@ def _silent(done: int, total: int) -> None:
     del done, total
 
 
-def layer_curvature_products(size: int, probes: int = 30) -> int:
+def layer_curvature_products(size: int, *, probes: int = 30) -> int:
     """Return how many products a layer of so many parameters is expected to take.
 
     Source: measured.
@@ -162,7 +163,7 @@ def _estimated_row(
     found = eigenpairs(
         block,
         1,
-        "both",
+        which="both",
         tolerance=tolerance,
         generator=generator,
         progress=lambda done, total: advance(probes + done, probes + total),

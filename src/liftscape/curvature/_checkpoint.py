@@ -39,7 +39,7 @@ class Journal:
 
     Example:
         >>> import tempfile
-        >>> from liftscape.risk import as_operator
+        >>> from liftscape.operators import as_operator
         >>> H, v = as_operator(torch.eye(2)), torch.ones(1, 2)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Journal(Path(folder), H, {"work": "example"}).record(v, v)

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape._random import as_generator
+from liftscape._sketch import spectrum
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._estimate import student_quantile
 from liftscape.curvature._lanczos import extend, ritz, start
@@ -138,13 +140,16 @@ class SpectralDensity(Outcome):
         error = each.std(dim=0) / math.sqrt(len(each)) if len(each) > 1 else torch.full_like(points, math.nan)
         return each.mean(dim=0), error
 
+    def _figure(self) -> str:
+        return spectrum(self.nodes.flatten().tolist(), "Ritz values of all probes")
+
 
 def spectral_density(
     H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
     *,
     steps: int = 100,
     probes: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> SpectralDensity:
@@ -180,7 +185,7 @@ def spectral_density(
     if steps < 1 or probes < 1:
         raise LiftscapeError(f"a spectral density needs steps and probes ≥ 1, but {steps} and {probes} were given.")
     steps = min(steps, operator.size)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     settings = {"work": "spectral density with couplings", "steps": steps, "seed": generator_digest(generator)}
     work = Work(operator, settings, None, steps * probes, progress, checkpoint)
     basis = Basis(steps + 1, operator.size, operator.dtype, operator.device)

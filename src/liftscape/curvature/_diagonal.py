@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._estimate import FEW, fewest_signs, student_quantile
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products
 from liftscape.curvature._recorded import generator_digest, recorded
@@ -59,7 +60,7 @@ def diagonal(
     probes: int = 100,
     exact: bool = False,
     confidence: float = 0.99,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> Diagonal:
@@ -91,7 +92,7 @@ def diagonal(
         [1.0, -2.0]
     """
     student_quantile(confidence, 2 if exact else probes)
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     settings = {"work": "diagonal", "probes": None if exact else probes, "seed": generator_digest(draws)}
     operator = recorded(as_operator(H), checkpoint, settings)
     if exact:

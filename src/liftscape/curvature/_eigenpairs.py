@@ -8,6 +8,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding, symmetry_shows
 from liftscape.curvature._extremes import find_extremes
 from liftscape.curvature._found import End
@@ -29,13 +30,13 @@ _SMALL_MEMORY = 64 << 20
 def eigenpairs(
     H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
     k: int,
-    which: Which = "both",
     *,
+    which: Which = "both",
     tolerance: float = 1e-6,
     chance: float = 1e-3,
     max_products: int | None = None,
     memory_budget: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> Eigenpairs:
@@ -105,7 +106,7 @@ def eigenpairs(
     work = Work(operator, settings, limit, min(expected, operator.size), progress, checkpoint)
     if operator.size <= max(_DENSE, 3 * total) and operator.size <= min(capacity, work.left):
         return _dense(work, ends, k, tolerance)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     return pairs_of(find_extremes(work, ends, k, tolerance, chance, generator, capacity), ends, k, work.done)
 
 
@@ -116,7 +117,7 @@ def most_negative_eigenpair(
     chance: float = 1e-3,
     max_products: int | None = None,
     memory_budget: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> Eigenpairs:
@@ -147,7 +148,7 @@ def most_negative_eigenpair(
     return eigenpairs(
         H,
         1,
-        "smallest",
+        which="smallest",
         tolerance=tolerance,
         chance=chance,
         max_products=max_products,

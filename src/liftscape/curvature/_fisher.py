@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._output_forms import FormOfBatch, LossAtOutputs, OutputForm, OutputOperator, rows_of
 from liftscape.outcomes import DataError, ModelError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.samples import batch_size, loss_name
 
 __all__ = ["fisher"]
@@ -17,11 +18,12 @@ __all__ = ["fisher"]
 
 def fisher(
     risk: EmpiricalRisk,
-    kind: Literal["empirical", "monte-carlo"] = "empirical",
+    *,
+    method: Literal["empirical", "monte-carlo"] = "empirical",
     samples: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     params: Mapping[str, Tensor] | None = None,
-    only: str | Sequence[str] | None = None,
+    at: str | Sequence[str] | None = None,
     memory_budget: int | None = None,
 ) -> OutputOperator:
     """Return the Fisher information F = (1/n) Σ_i E[g_i g_iᵀ] as an operator, g_i = ∇_θ ℓ(f_θ(x_i), y_i).
@@ -36,11 +38,11 @@ def fisher(
 
     Args:
         risk: the empirical risk; its outputs have the samples in their first axis.
-        kind: "empirical" or "monte-carlo".
+        method: "empirical" or "monte-carlo".
         samples: number of targets drawn for each sample.
         generator: source of the targets; seed 0 when None.
         params: θ by name; the model's own when None.
-        only: the name of a module or parameter, or several; all parameters when None.
+        at: the name of a module or parameter, or several; all parameters when None.
         memory_budget: as for :meth:`liftscape.EmpiricalRisk.hessian`.
 
     Returns:
@@ -58,21 +60,22 @@ def fisher(
         >>> fisher(risk).to_dense().tolist()
         [[34.0]]
     """
-    if kind not in {"empirical", "monte-carlo"}:
-        raise ModelError(f"kind must be 'empirical' or 'monte-carlo', but {kind!r} was given.")
-    point = risk.point(params, only)
+    require_risk(risk, "fisher")
+    if method not in {"empirical", "monte-carlo"}:
+        raise ModelError(f"method must be 'empirical' or 'monte-carlo', but {method!r} was given.")
+    point = risk.point(params, at=at)
     plan = risk.plan(point, memory_budget)
-    if kind == "empirical":
+    if method == "empirical":
         return OutputOperator(point, lambda: _empirical, plan)
     name = loss_name(risk.loss)
     if name is None:
         raise ModelError(
             "a Monte-Carlo Fisher needs the loss 'mse' or 'cross_entropy', for which targets can be drawn from the "
-            "model, but a callable was given; ask for kind='empirical' or use gauss_newton."
+            "model, but a callable was given; ask for method='empirical' or use gauss_newton."
         )
     if samples < 1:
         raise ModelError(f"samples must be at least 1, but {samples} was given.")
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     # Graphs are built again for each product, and must meet the same targets.
     seed = int(torch.randint(2**62, (), generator=generator))
     seen: list[Tensor] = []

@@ -43,7 +43,7 @@ class Forecast(Outcome):
 
 
 def forecast(
-    H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray", products: int, vectors: int = 0
+    H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray", products: int, *, vectors: int = 0
 ) -> Forecast:
     """Forecast the cost of so many products and stored vectors from one timed product.
 
@@ -75,7 +75,7 @@ def forecast(
     return Forecast(products, products * seconds, vectors * operator.size * operator.dtype.itemsize, seconds)
 
 
-def eigenpairs_products(k: int, which: str = "both") -> tuple[int, int]:
+def eigenpairs_products(k: int, *, which: str = "both") -> tuple[int, int]:
     """Return how many products eigenpairs typically takes, and the most that it takes by default.
 
     Typical is what Hessians of trained and untrained networks of 10⁴ parameters took; a spectrum whose end is crowded
@@ -91,7 +91,7 @@ def eigenpairs_products(k: int, which: str = "both") -> tuple[int, int]:
         (typical, largest).
 
     Example:
-        >>> eigenpairs_products(10, "largest")
+        >>> eigenpairs_products(10, which="largest")
         (80, 2000)
     """
     total = k * (2 if which == "both" else 1)

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from liftscape.curvature._output_forms import LossAtOutputs, OutputForm, OutputOperator
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["gauss_newton"]
 
 
 def gauss_newton(
     risk: EmpiricalRisk,
+    *,
     params: Mapping[str, Tensor] | None = None,
-    only: str | Sequence[str] | None = None,
+    at: str | Sequence[str] | None = None,
     memory_budget: int | None = None,
 ) -> OutputOperator:
     """Return the generalised Gauss-Newton matrix G = Σ_b (n_b / n) J_bᵀ (∇²_z ℓ_b) J_b as an operator.
@@ -27,7 +28,7 @@ def gauss_newton(
     Args:
         risk: the empirical risk, with any loss of the outputs.
         params: θ by name; the model's own when None.
-        only: the name of a module or parameter, or several; all parameters when None.
+        at: the name of a module or parameter, or several; all parameters when None.
         memory_budget: as for :meth:`liftscape.EmpiricalRisk.hessian`.
 
     Returns:
@@ -43,7 +44,8 @@ def gauss_newton(
         >>> gauss_newton(risk).to_dense().tolist()
         [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 2.0]]
     """
-    point = risk.point(params, only)
+    require_risk(risk, "gauss_newton")
+    point = risk.point(params, at=at)
     return OutputOperator(point, lambda: _loss_hessian, risk.plan(point, memory_budget))
 
 

@@ -49,7 +49,7 @@ class Inertia(Outcome):
 
 
 def inertia_of_spectrum(
-    eigenvalues: Float[Tensor, " M"], tolerance: float, method: str = "given eigenvalues"
+    eigenvalues: Float[Tensor, " M"], tolerance: float, *, method: str = "given eigenvalues"
 ) -> Inertia:
     """Count eigenvalues below, within and above ±tolerance.
 
@@ -81,7 +81,7 @@ def inertia_of_spectrum(
     return Inertia(negative, len(eigenvalues) - negative - positive, positive, tolerance, margin, method)
 
 
-def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Inertia:
+def inertia(H: "SymmetricOperator | Tensor", *, gradient_norm: float = 0.0) -> Inertia:
     """Return (n₋, n₀, n₊) of H by a dense symmetric eigendecomposition.
 
     The threshold is 10·M·eps·‖H‖ + 2·‖H − Hᵀ‖ + 10·‖∇R‖: rounding, asymmetry, and the distance from criticality, since
@@ -113,7 +113,7 @@ def inertia(H: "SymmetricOperator | Tensor", gradient_norm: float = 0.0) -> Iner
     norm = float(eigenvalues.abs().max()) if len(eigenvalues) else 0.0
     rounding = 10 * len(eigenvalues) * torch.finfo(dense.dtype).eps * norm
     tolerance = rounding + 2 * asymmetry + PARAMETRISATION_CURVATURE * gradient_norm
-    counted = inertia_of_spectrum(eigenvalues, tolerance, f"dense eigendecomposition, {dense.dtype}")
+    counted = inertia_of_spectrum(eigenvalues, tolerance, method=f"dense eigendecomposition, {dense.dtype}")
     moved = bool(((eigenvalues.abs() > rounding + 2 * asymmetry) & (eigenvalues.abs() <= tolerance)).any())
     # A zero that is not one to rounding may be a small eigenvalue that the gradient's term of the threshold hides.
     return replace(counted, margin=1.0) if moved else counted

@@ -5,23 +5,24 @@ from pathlib import Path
 
 import torch
 
+from liftscape._random import as_generator
 from liftscape.curvature._block_curvature import LayerCurvature, block_curvature, layer_curvature_products
 from liftscape.curvature._layer_entries import layers_of, names_by_layer
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["layer_curvature", "layer_sizes"]
 
 
 def layer_curvature(
     risk: EmpiricalRisk,
-    layers: Sequence[str] | None = None,
     *,
+    at: Sequence[str] | None = None,
     probes: int = 30,
     tolerance: float = 1e-3,
     confidence: float = 0.99,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> tuple[LayerCurvature, ...]:
@@ -35,7 +36,7 @@ def layer_curvature(
 
     Args:
         risk: the empirical risk.
-        layers: names as in ``layers_of``; all of them when None.
+        at: names as in ``layers_of``; all of them when None.
         probes: of each trace.
         tolerance: largest residual of an eigenvalue relative to the largest |eigenvalue| of its block.
         confidence: of the traces' intervals.
@@ -55,13 +56,14 @@ def layer_curvature(
         >>> [(row.layer, row.parameters, row.trace.value, row.highest) for row in layer_curvature(risk)]
         [('weight', 1, 2.0, 2.0), ('bias', 1, 2.0, 2.0)]
     """
+    require_risk(risk, "layer_curvature")
     known, names = layer_sizes(risk), names_by_layer(risk.parameters)
-    unknown = [name for name in layers or () if name not in known]
+    unknown = [name for name in at or () if name not in known]
     if unknown:
         raise LiftscapeError(f"there is no layer {unknown[0]!r}; the layers are {', '.join(known)}.")
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
-    chosen = list(known) if layers is None else list(layers)
-    expected = sum(layer_curvature_products(known[name], probes) for name in chosen)
+    draws = as_generator(generator)
+    chosen = list(known) if at is None else list(at)
+    expected = sum(layer_curvature_products(known[name], probes=probes) for name in chosen)
     # A seed of its own for each layer, so that one that was finished earlier draws nothing from the others.
     seeds = torch.randint(2**62, (len(chosen),), generator=draws).tolist()
     rows: list[LayerCurvature] = []
@@ -74,8 +76,8 @@ def layer_curvature(
 
         rows.append(
             block_curvature(
-                risk.hessian(only=names[name]),
-                name,
+                risk.hessian(at=names[name]),
+                name=name,
                 probes=probes,
                 tolerance=tolerance,
                 confidence=confidence,
@@ -103,6 +105,7 @@ def layer_sizes(risk: EmpiricalRisk) -> dict[str, int]:
         >>> layer_sizes(EmpiricalRisk(torch.nn.Sequential(torch.nn.Linear(2, 2)), "mse", (x, x)))
         {'0': 6}
     """
+    require_risk(risk, "layer_sizes")
     layers = layers_of(risk.parameters)
     return {
         name: index.stop - index.start if isinstance(index, slice) else len(index) for name, index in layers.items()

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from liftscape._sketch import spectrum
 from liftscape.curvature._found import End, Extremes
 from liftscape.outcomes import Outcome, to_plain
 
@@ -80,6 +81,9 @@ class Eigenpairs(Outcome):
             A dict that :mod:`json` can write.
         """
         return {field.name: to_plain(getattr(self, field.name)) for field in fields(self) if field.name != "vectors"}
+
+    def _figure(self) -> str:
+        return spectrum(self.values.tolist(), "eigenvalues found")
 
 
 def pairs_of(found: Extremes, ends: tuple[End, ...], k: int, products: int) -> Eigenpairs:

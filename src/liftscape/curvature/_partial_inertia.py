@@ -9,6 +9,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._asymmetry import lacks_symmetry, symmetric_to_rounding
 from liftscape.curvature._basis import Basis
 from liftscape.curvature._inertia import PARAMETRISATION_CURVATURE
@@ -65,13 +66,13 @@ class PartialInertia(Outcome):
 
 def partial_inertia(
     H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray",
+    *,
     gradient_norm: float = 0.0,
     at_least: int | None = None,
-    *,
     chance: float = 1e-3,
     max_products: int = 1000,
     memory_budget: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> PartialInertia:
@@ -120,7 +121,7 @@ def partial_inertia(
             f"memory_budget is {budget:,}; give that much."
         )
     capacity = min(most, budget // row)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     settings = {"work": "partial inertia", "gradient norm": gradient_norm, "chance": chance, "rows": capacity}
     work = Work(operator, settings, max_products, min(max_products, operator.size), progress, checkpoint)
     basis = Basis(capacity, operator.size, operator.dtype, operator.device)

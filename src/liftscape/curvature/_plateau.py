@@ -15,7 +15,7 @@ from liftscape.curvature._quadratic_model import QuadraticModel, krylov_model
 from liftscape.curvature._work import Progress
 from liftscape.operators import SymmetricOperator, all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Plateau", "plateau_of_spectrum", "plateau_reading"]
 
@@ -78,7 +78,7 @@ def plateau_reading(
     max_products: int = 300,
     lowest: tuple[float, float] | tuple[float, float, Found] | None = None,
     hessian: SymmetricOperator | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
 ) -> Plateau:
     """Read where training stands: what one gradient step, and one Newton step, gain, and whether R curves down.
@@ -115,6 +115,7 @@ def plateau_reading(
         >>> plateau_reading(EmpiricalRisk(model, "mse", (x, 2 * x + 0.1))).state
         'slope'
     """
+    require_risk(risk, "plateau_reading")
     if not radius > 0 or steps < 1:
         raise LiftscapeError(f"radius and steps must be positive, but {radius} and {steps} were given.")
     gradient, H = risk.gradient(), risk.hessian() if hessian is None else hessian
@@ -151,7 +152,7 @@ def _within_krylov_space(
     steps: int,
     max_products: int,
     lowest: tuple[float, float] | tuple[float, float, Found] | None,
-    generator: torch.Generator | None,
+    generator: torch.Generator | int | None,
     progress: Progress | None,
 ) -> Plateau:
     """Read a point where R and its gradient are finite."""
@@ -178,6 +179,7 @@ def _within_krylov_space(
 
 def plateau_of_spectrum(
     risk: EmpiricalRisk,
+    *,
     gradient: Float[Tensor, " M"],
     eigenvalues: Float[Tensor, " M"],
     vectors: Float[Tensor, "M M"],
@@ -199,6 +201,7 @@ def plateau_of_spectrum(
     Returns:
         The reading.
     """
+    require_risk(risk, "plateau_of_spectrum")
     model = QuadraticModel(eigenvalues, vectors.T @ gradient, lambda s: vectors @ s, bound, 0)
     return _read(risk, gradient, model, radius, (float(eigenvalues[0]), bound, "converged"), 0)
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._work import Progress
 from liftscape.operators import SymmetricOperator
 
@@ -54,7 +55,7 @@ def rademacher(H: SymmetricOperator, count: int, generator: torch.Generator) -> 
 
 
 def probe_products(
-    H: SymmetricOperator, probes: int, generator: torch.Generator | None, progress: Progress | None = None
+    H: SymmetricOperator, probes: int, generator: torch.Generator | int | None, progress: Progress | None = None
 ) -> Iterator[tuple[Float[Tensor, "M k"], Float[Tensor, "M k"]]]:
     """Yield probes z and their products Hz, block by block.
 
@@ -67,7 +68,7 @@ def probe_products(
     Yields:
         Blocks of columns (M, k), k ≤ 32: the probes and their products.
     """
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     H.prepare()
     columns = block_columns(H.size)
     for start in range(0, probes, columns):

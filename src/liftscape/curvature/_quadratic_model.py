@@ -53,7 +53,7 @@ def krylov_model(
         The model; None where g vanishes.
 
     Example:
-        >>> from liftscape.risk import as_operator
+        >>> from liftscape.operators import as_operator
         >>> model = krylov_model(as_operator(torch.eye(3)), torch.tensor([0.0, 2.0, 0.0]), 3)
         >>> model.values.tolist(), model.components.abs().tolist()
         ([1.0], [2.0])
@@ -77,7 +77,7 @@ def krylov_model(
 
 
 def newton_step(
-    H: SymmetricOperator, gradient: Float[Tensor, " M"], resolution: float, steps: int = 30
+    H: SymmetricOperator, gradient: Float[Tensor, " M"], resolution: float, *, steps: int = 30
 ) -> Float[Tensor, " M"]:
     """Return Newton's step −H⁺g in the Krylov space of g, which leads to the critical point next to this one.
 
@@ -95,7 +95,7 @@ def newton_step(
         p, (M,); zero at a vanishing gradient.
 
     Example:
-        >>> from liftscape.risk import as_operator
+        >>> from liftscape.operators import as_operator
         >>> H = as_operator(torch.diag(torch.tensor([-1.0, 4.0], dtype=torch.float64)))
         >>> newton_step(H, torch.tensor([1.0, 4.0], dtype=torch.float64), 1e-9).round(decimals=9).tolist()
         [1.0, -1.0]

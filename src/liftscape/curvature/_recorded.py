@@ -33,7 +33,7 @@ class RecordedOperator(SymmetricOperator):
 
     Example:
         >>> import tempfile
-        >>> from liftscape.risk import as_operator
+        >>> from liftscape.operators import as_operator
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     (RecordedOperator(as_operator(2 * torch.eye(2)), Path(folder), {}) @ torch.ones(2)).tolist()
         [2.0, 2.0]

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from liftscape._random import as_generator
 from liftscape.derivatives import flatten
 from liftscape.functional import trainable_parameters
 from liftscape.outcomes import LiftscapeError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = [
     "FlatManifold",
@@ -39,7 +40,7 @@ def random_direction(
     risk: EmpiricalRisk,
     *,
     normalisation: Literal["filter", "unit"] = "filter",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> Float[Tensor, " M"]:
     """Draw a Gaussian direction, each filter as long as the network's, or the whole of unit length.
 
@@ -63,6 +64,7 @@ def random_direction(
         >>> torch.allclose(u[:2].norm(), risk.parameters["weight"].norm())
         True
     """
+    require_risk(risk, "random_direction")
     if normalisation not in {"filter", "unit"}:
         raise LiftscapeError(f"normalisation must be 'filter' or 'unit', but {normalisation!r} was given.")
     drawn = _gaussian(risk.flatten(), generator)
@@ -94,6 +96,7 @@ def filter_normalised(risk: EmpiricalRisk, direction: Float[Tensor, " M"]) -> Fl
         >>> filter_normalised(EmpiricalRisk(net, "mse", (x, x[:, :1])), torch.ones(3))[2].item()
         0.0
     """
+    require_risk(risk, "filter_normalised")
     check_direction(risk, direction)
     params = risk.parameters
     scaled = direction.detach().to(risk.flatten()).clone()
@@ -135,7 +138,7 @@ def direction_between(
     return (flatten({name: end[name] for name in start}) - flatten(start)).detach()
 
 
-def tangent_direction(manifold: FlatManifold, *, generator: torch.Generator | None = None) -> Float[Tensor, " M"]:
+def tangent_direction(manifold: FlatManifold, *, generator: torch.Generator | int | None = None) -> Float[Tensor, " M"]:
     """Draw a unit vector tangent to a flat manifold at its point, uniformly.
 
     Source: derived.
@@ -164,7 +167,7 @@ def tangent_direction(manifold: FlatManifold, *, generator: torch.Generator | No
     return drawn / drawn.norm()
 
 
-def normal_direction(manifold: FlatManifold, *, generator: torch.Generator | None = None) -> Float[Tensor, " M"]:
+def normal_direction(manifold: FlatManifold, *, generator: torch.Generator | int | None = None) -> Float[Tensor, " M"]:
     """Draw a unit vector normal to a flat manifold at its point: a Gaussian minus its projection on the tangent space.
 
     Source: derived.
@@ -209,9 +212,9 @@ def check_direction(risk: EmpiricalRisk, direction: Tensor) -> None:
         raise LiftscapeError("a direction must be finite, but it holds NaN or inf; leave such directions out.")
 
 
-def _gaussian(like: Float[Tensor, " n"], generator: torch.Generator | None) -> Float[Tensor, " n"]:
+def _gaussian(like: Float[Tensor, " n"], generator: torch.Generator | int | None) -> Float[Tensor, " n"]:
     """Draw standard normal entries on the CPU, so that they are the same on every device."""
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     return torch.randn(like.shape, generator=draws, dtype=like.dtype).to(like.device)
 
 

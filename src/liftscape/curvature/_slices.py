@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._sketch import curve, heat_map
 from liftscape.curvature._evaluations import evaluate
 from liftscape.curvature._sample_files import read_record, write_record
 from liftscape.curvature._slice_directions import check_direction
 from liftscape.curvature._work import Progress
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Radius", "Slice", "Surface", "slice_1d", "slice_2d"]
 
@@ -58,6 +59,9 @@ class Slice(Outcome):
         """
         tensors, facts = read_record(path, "slice")
         return cls(tensors["coordinates"], tensors["values"], facts["norm"])
+
+    def _figure(self) -> str:
+        return curve(self.coordinates.tolist(), self.values.tolist(), "R(θ + a·u)")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ class Surface(Outcome):
         norms = (facts["norms"][0], facts["norms"][1])
         return cls(tensors["first"], tensors["second"], tensors["values"], norms, facts["cosine"])
 
+    def _figure(self) -> str:
+        return heat_map(self.values.tolist(), "R(θ + a·u + b·v)")
+
 
 def slice_1d(
     risk: EmpiricalRisk,
@@ -145,6 +152,7 @@ def slice_1d(
         >>> slice_1d(risk, torch.ones(1, dtype=torch.float64), points=3).values.tolist()
         [1.0, 0.0, 1.0]
     """
+    require_risk(risk, "slice_1d")
     theta, u = _center(risk, center), _direction(risk, direction)
     grid = _grid(radius, points)
     line = (theta + a * u for a in grid.tolist())
@@ -194,6 +202,7 @@ def slice_2d(
         >>> slice_2d(risk, x[0], x[1], points=3, center={"weight": x[:1]}).values.tolist()
         [[1.0, 0.5, 1.0], [0.5, 0.0, 0.5], [1.0, 0.5, 1.0]]
     """
+    require_risk(risk, "slice_2d")
     theta, u, v = _center(risk, center), _direction(risk, first), _direction(risk, second)
     norms = float(u.norm()), float(v.norm())
     cosine = float((u / norms[0]) @ (v / norms[1])) if min(norms) > 0 else 1.0

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.curvature._estimate import MANY, Estimate, estimate_of, student_quantile
 from liftscape.curvature._layer_entries import Index, check_layers
 from liftscape.curvature._probes import AnyOperator, block_columns, probe_products, rademacher
@@ -27,7 +28,7 @@ def trace(
     method: Literal["hutchinson", "hutch++"] = "hutchinson",
     probes: int = 100,
     confidence: float = 0.99,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
 ) -> Estimate:
@@ -70,7 +71,7 @@ def trace(
             f"{method} needs at least {_FEWEST[method]} probes for a standard error, but {probes} was given; give 100."
         )
     student_quantile(confidence, probes)
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     settings = {"work": f"trace, {method}", "probes": probes, "confidence": confidence}
 
     def estimate(operator: SymmetricOperator) -> Estimate:
@@ -87,7 +88,7 @@ def trace_by_layer(
     *,
     probes: int = 100,
     confidence: float = 0.99,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]:
     """Estimate the trace of each diagonal block from the same probes: tr H_BB = E Σ_{i∈B} z_i (Hz)_i.
@@ -127,7 +128,7 @@ def _quadratic_forms(
     layers: Mapping[str, Index],
     probes: int,
     confidence: float,
-    generator: torch.Generator | None,
+    generator: torch.Generator | int | None,
     progress: Progress | None,
 ) -> dict[str, Estimate]:
     """Return Hutchinson's estimate of every block."""

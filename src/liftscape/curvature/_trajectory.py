@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._sketch import curve
 from liftscape.curvature._sample_files import read_record, write_record
 from liftscape.derivatives import flatten
 from liftscape.outcomes import LiftscapeError, Outcome
@@ -59,6 +60,10 @@ class Trajectory(Outcome):
             The trajectory, on the CPU.
         """
         return cls(**read_record(path, "trajectory")[0])
+
+    def _figure(self) -> str:
+        first, *rest = self.coordinates.T.tolist()
+        return curve(first, rest[0], "way in the first two directions") if rest else ""
 
 
 def project_trajectory(

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from liftscape._random import as_generator
 from liftscape.outcomes import DataError
 
 __all__ = ["CURVES", "curve"]
@@ -26,7 +27,7 @@ def curve(
     samples: int = 50,
     *,
     noise: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"]]:
     """Return y = f(x) + noise at evenly spaced x in [−1, 1].
@@ -55,7 +56,7 @@ def curve(
         raise DataError(f"there is no curve {name!r}; there are {', '.join(CURVES)}.")
     if samples < 2:
         raise DataError(f"a curve needs at least 2 samples, but {samples} was given.")
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     x = torch.linspace(-1, 1, samples, dtype=torch.float64)[:, None]
     y = CURVES[name](x) + noise * torch.randn(samples, 1, generator=draws, dtype=torch.float64)
     return x.to(dtype), y.to(dtype)

@@ -40,7 +40,7 @@ def chosen_parameters(model: nn.Module, only: str | Sequence[str] | None) -> lis
             raise ModelError(_unknown(model, name, list(every), bool(found)))
         chosen |= found
     if not chosen:
-        raise ModelError(f"only must name a module or parameter of {type(model).__name__}, but {only!r} names none.")
+        raise ModelError(f"at must name a module or parameter of {type(model).__name__}, but {only!r} names none.")
     return [name for name in trainable if name in chosen]
 
 

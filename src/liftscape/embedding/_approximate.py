@@ -6,6 +6,7 @@ from typing import Any, NoReturn, final
 import torch
 from torch import nn
 
+from liftscape._random import as_generator
 from liftscape.activations import affine_pieces, as_module, inflections
 from liftscape.embedding._choose import choose_widths
 from liftscape.embedding._depth_chart import DepthChart, InsertedLayer
@@ -74,12 +75,13 @@ class NoLaw:
 
 def approximate_lift(
     model: nn.Module,
-    at: str,
     inputs: Any,
+    at: str,
+    *,
     epsilon: float = 1e-2,
     width: int | None = None,
     activation: "nn.Module | type[nn.Module] | str | None" = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> Embedding:
     """Insert u = σ(εA₀h + t₀) in front of z = W h + b with z = B₀u/(εσ′(t₀)) + d and B₀A₀ = W, σ″(t₀) = 0.
 
@@ -90,8 +92,8 @@ def approximate_lift(
 
     Args:
         model: any module; it is left as it was.
-        at: name of a Linear.
         inputs: S, by which the site is found; the first batch is used.
+        at: name of a Linear.
         epsilon: ε > 0.
         width: neurons; rank W + 1 when None.
         activation: smooth, with an inflection where σ′ ≠ 0; tanh when None.
@@ -109,7 +111,7 @@ def approximate_lift(
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> deeper = approximate_lift(net, at="2", inputs=x, epsilon=1e-4)
+        >>> deeper = approximate_lift(net, x, "2", epsilon=1e-4)
         >>> bool((deeper.model(x) - net(x)).abs().max() < 1e-6)
         True
     """
@@ -127,7 +129,7 @@ def approximate_lift(
         )
     weight = linear.weight.detach().to("cpu", torch.float64)
     (k,) = choose_widths(site, numerical_rank(weight), width)
-    draws = generator or torch.Generator().manual_seed(0)
+    draws = as_generator(generator)
     (frame,), last = draw_frames(weight, [k], [torch.ones(k, dtype=torch.bool)], draws)
     B = last / (epsilon * slope)
     block = nn.Sequential()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from liftscape._random import as_generator
 from liftscape.activations import AffinePiece, as_module
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._choose import check_margin, choose_activation, choose_pieces, choose_widths
@@ -51,11 +52,12 @@ class LiftedSite(Outcome):
 
 def lift(
     model: "nn.Module | Embedding",
-    at: str | Sequence[str],
     inputs: Any,
+    at: str | Sequence[str],
+    *,
     width: int | Sequence[int] | None = None,
     activation: "nn.Module | type[nn.Module] | str | None" = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     pieces: Sequence[int] | None = None,
     margin: float = 0.25,
     share: bool = False,
@@ -71,8 +73,8 @@ def lift(
 
     Args:
         model: any module, or an embedding to be lifted further; it is left as it was.
-        at: name of a Linear, Conv1d or Conv2d, or several names.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches; read once for each site.
+        at: name of a Linear, Conv1d or Conv2d, or several names.
         width: neurons of the inserted layer, or of each of several layers inserted in a row; rank W + 1 when None. In
             front of a convolution in groups a multiple of them, when None their number times the largest rank + 1.
         activation: module, class or name; when None that which follows the site, or precedes it, or ReLU. Without an
@@ -95,11 +97,11 @@ def lift(
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> deeper = lift(net, at="2", inputs=x, width=4, activation="elu")
+        >>> deeper = lift(net, x, "2", width=4, activation="elu")
         >>> bool((deeper.model(x) - net(x)).abs().max() < 1e-12)
         True
     """
-    draws = generator or torch.Generator().manual_seed(0)
+    draws = as_generator(generator)
     check_margin(margin)
     names = [at] if isinstance(at, str) else list(at)
     if not names:

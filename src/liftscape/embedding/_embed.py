@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from liftscape._random import as_generator
 from liftscape.embedding._chart import ComposedChart
 from liftscape.embedding._embedding import Embedding
 from liftscape.embedding._inertia_prediction import InertiaLaw
@@ -57,10 +58,11 @@ class WidenedSite(Outcome):
 
 def embed(
     model: "nn.Module | Embedding",
+    inputs: Any = None,
+    *,
     layers: Mapping[str, NeuronMap],
     factors: Factors | None = None,
-    generator: torch.Generator | None = None,
-    inputs: Any = None,
+    generator: torch.Generator | int | None = None,
 ) -> Embedding:
     """Embed a network in a wider one by index maps and factors: W′_ij = α_ij W_I(i)I(j), b′_i = b_I(i).
 
@@ -71,10 +73,10 @@ def embed(
 
     Args:
         model: any module, or an embedding to be widened further; it is left as it was.
+        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
         layers: the map of each layer, a Linear or Conv2d whose channels are neurons, by name.
         factors: α by (reader, layer), one row for each neuron of the wider reader.
         generator: source of null neurons' biases, on the CPU; seed 0 when None.
-        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
 
     Returns:
         The embedding; its chart is w_s = Σ_j β_j w_j, a_s = Σ_j a_j over the copies j of s.
@@ -88,7 +90,7 @@ def embed(
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> wider = embed(net, {"0": NeuronMap((2, 0, 1, 0, 0), (1.0, 1.0, 1.0, 1.0, -1.0))})
+        >>> wider = embed(net, layers={"0": NeuronMap((2, 0, 1, 0, 0), (1.0, 1.0, 1.0, 1.0, -1.0))})
         >>> wider.model[0].out_features, bool((wider.model(x) - net(x)).abs().max() < 1e-12)
         (5, True)
     """
@@ -110,7 +112,7 @@ def embed(
     _check_factors(network, widened, given_factors)
     if any(own.norms for own in widened.values()) and inputs is None:
         raise SiteError("whether a BatchNorm's channels are the neurons is seen on inputs; pass inputs=.")
-    changes = _wider_maps(network, widened, given_factors, generator or torch.Generator().manual_seed(0))
+    changes = _wider_maps(network, widened, given_factors, as_generator(generator))
     changes |= {norm: _wider_norm(network, norm, own.neurons) for own in widened.values() for norm in own.norms}
     wider = copy_with(network, changes)
     chart = WidthChart(widened, tuple(trainable_parameters(network)))

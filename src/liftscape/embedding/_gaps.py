@@ -52,7 +52,7 @@ def measure_gaps(embedding: Embedding, risk: EmpiricalRisk) -> EmbeddingGaps:
         >>> from liftscape.embedding import lift
         >>> net, x = nets.mlp((2, 3, 1)), torch.randn(20, 2, dtype=torch.float64)
         >>> risk = EmpiricalRisk(net, "mse", (x, net(x).detach()))
-        >>> gaps = measure_gaps(lift(net, at="2", inputs=x), risk)
+        >>> gaps = measure_gaps(lift(net, x, "2"), risk)
         >>> gaps.output < 1e-12, gaps.hessian < 1e-10
         (True, True)
     """

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.activations import AffinePiece
 from liftscape.derivatives import flatten
 from liftscape.embedding._chart import Chart
@@ -129,7 +130,7 @@ class LiftedManifold:
             return Membership(False, gap, margin, f"outputs on the data differ by {change:.2e}.")
         return Membership(True, gap, margin, "π(θ′) = θ and every inserted neuron stays on its affine piece.")
 
-    def sample(self, generator: torch.Generator | None = None) -> nn.Module:
+    def sample(self, generator: torch.Generator | int | None = None) -> nn.Module:
         """Draw another point of the manifold, with the same pieces.
 
         Args:
@@ -138,7 +139,7 @@ class LiftedManifold:
         Returns:
             A new network.
         """
-        return self.redraw(generator)
+        return self.redraw(None if generator is None else as_generator(generator))
 
     def tangent_basis(self) -> Float[Tensor, "M dimension"]:
         """Return an orthonormal basis of ker J, the tangent space at the lifted point.

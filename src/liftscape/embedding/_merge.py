@@ -44,7 +44,7 @@ class Merge(Outcome):
     scale: float
 
 
-def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9) -> Merge:
+def merge(model: nn.Module, inputs: Any, at: str, *, tolerance: float = 1e-9) -> Merge:
     """Merge the neurons of a layer that have parallel in-weights: w ← Σ_j c_j w_j / Σ_j c_j, a ← Σ_j s_j a_j.
 
     For any activation neurons with the same (w, b) are parallel, s_j = 1; for one with σ(st) = sσ(t), s > 0, also
@@ -56,9 +56,9 @@ def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9
 
     Args:
         model: any module; it is left as it was.
-        at: name of a Linear or Conv2d.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches, on which the gap is measured; they also tell
             the activation, without which only equal neurons are merged. A Conv2d needs them.
+        at: name of a Linear or Conv2d.
         tolerance: largest distance of in-weights and bias from their group's first, relative to their length.
 
     Returns:
@@ -73,7 +73,7 @@ def merge(model: nn.Module, at: str, inputs: Any = None, tolerance: float = 1e-9
         >>> from liftscape.embedding import split
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> found = merge(split(net, at="0", neuron=1, share=0.3).model, "0", x)
+        >>> found = merge(split(net, None, "0", neuron=1, share=0.3).model, x, "0")
         >>> found.groups, found.neurons_after, found.gap < 1e-12
         (((1, 3),), 3, True)
     """

@@ -15,7 +15,7 @@ from liftscape.outcomes import EmbeddingError
 __all__ = ["add_null_neuron", "split"]
 
 
-def split(model: "nn.Module | Embedding", at: str, neuron: int, share: float = 0.5, inputs: Any = None) -> Embedding:
+def split(model: "nn.Module | Embedding", inputs: Any, at: str, *, neuron: int, share: float = 0.5) -> Embedding:
     """Copy one neuron of a layer and share out its output: the original keeps 1 − α, the copy takes α.
 
     Outputs are kept for every input, criticality for every S, loss and activation. With H₂ₛ the curvature of the fibre,
@@ -26,10 +26,10 @@ def split(model: "nn.Module | Embedding", at: str, neuron: int, share: float = 0
 
     Args:
         model: any module, or an embedding to be widened further; it is left as it was.
+        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
         at: name of the Linear or Conv2d whose output neuron or channel is split.
         neuron: its number.
         share: α, any number; 0 or 1 makes one of the two null-like, without out-weights, and the evidence says which.
-        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
 
     Returns:
         The embedding; its chart is w = (1−α)w₁ + αw₂, a = a₁ + a₂.
@@ -42,7 +42,7 @@ def split(model: "nn.Module | Embedding", at: str, neuron: int, share: float = 0
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> wider = split(net, at="0", neuron=1, share=-0.5)
+        >>> wider = split(net, None, "0", neuron=1, share=-0.5)
         >>> wider.model[0].out_features, bool((wider.model(x) - net(x)).abs().max() < 1e-12)
         (4, True)
     """
@@ -53,14 +53,11 @@ def split(model: "nn.Module | Embedding", at: str, neuron: int, share: float = 0
         )
     if not torch.isfinite(torch.tensor(share)):
         raise EmbeddingError(f"share must be a finite number, but {share} was given.")
-    return embed(model, {at: NeuronMap.copies(width, neuron, (1 - share, share))}, inputs=inputs)
+    return embed(model, layers={at: NeuronMap.copies(width, neuron, (1 - share, share))}, inputs=inputs)
 
 
 def add_null_neuron(
-    model: "nn.Module | Embedding",
-    at: str,
-    generator: torch.Generator | None = None,
-    inputs: Any = None,
+    model: "nn.Module | Embedding", inputs: Any, at: str, *, generator: torch.Generator | int | None = None
 ) -> Embedding:
     """Add a neuron to a layer with zero in-weights and zero out-weights, and a bias that is drawn.
 
@@ -71,9 +68,9 @@ def add_null_neuron(
 
     Args:
         model: any module, or an embedding to be widened further; it is left as it was.
+        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
         at: name of the Linear or Conv2d that gets the neuron.
         generator: source of its bias, on the CPU; seed 0 when None.
-        inputs: samples with which the forward pass is recorded where it cannot be traced symbolically, as with Conv2d.
 
     Returns:
         The embedding; its chart forgets the neuron.
@@ -85,11 +82,17 @@ def add_null_neuron(
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> bool(torch.equal(add_null_neuron(net, at="0").model(x), net(x)))
+        >>> bool(torch.equal(add_null_neuron(net, None, "0").model(x), net(x)))
         True
     """
     width = _width(model, at)
-    return embed(model, {at: NeuronMap((*range(width), None), (*[1.0] * width, 0.0))}, None, generator, inputs)
+    return embed(
+        model,
+        inputs,
+        layers={at: NeuronMap((*range(width), None), (*[1.0] * width, 0.0))},
+        factors=None,
+        generator=generator,
+    )
 
 
 def _width(model: "nn.Module | Embedding", at: str) -> int:

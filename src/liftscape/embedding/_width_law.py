@@ -79,7 +79,7 @@ class CopiesLaw:
             return InertiaPrediction((n, n + free), (zero + self.zeros, zero + self.added_parameters), (p, p + free))
         counts, gradient_norm = as_triple(inertia), float(risk.gradient().norm())
         for neuron, shares in self.shares.items():
-            added = inertia_of(copies_block(risk, self.at, neuron, shares, self.inputs), gradient_norm)
+            added = inertia_of(copies_block(risk, self.at, neuron, shares, self.inputs), gradient_norm=gradient_norm)
             more = (added.negative, added.zero, added.positive)
             counts = tuple(a + b for a, b in zip(counts, more, strict=True))
         return InertiaPrediction(*((count, count) for count in counts))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from liftscape._random import as_generator
 from liftscape.embedding import Embedding, LiftedManifold
 from liftscape.embedding.parts import check_margin
 from liftscape.escaping._escape_outcome import Escape, EscapingNeuron
@@ -14,7 +15,7 @@ from liftscape.escaping._neuron_choice import Candidate, search_site
 from liftscape.escaping._refusals import choose_sites, refuse_zero_residual, require_stuck
 from liftscape.escaping._start import Layout, layout_at, lifted_layer
 from liftscape.outcomes import EmbeddingError, LiftscapeError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.sites import Site, copy_with
 
 __all__ = ["escape"]
@@ -26,9 +27,9 @@ _CANCELS = 1e-6
 
 
 def escape(
-    risk_or_embedding: EmpiricalRisk | Embedding,
-    risk: EmpiricalRisk | None = None,
+    risk: EmpiricalRisk,
     *,
+    embedding: Embedding | None = None,
     at: str | Sequence[str] | None = None,
     width: int | None = None,
     neurons: int = 1,
@@ -38,7 +39,7 @@ def escape(
     tolerance: float = 0.01,
     margin: float = 0.25,
     memory_budget: int = 256 * 2**20,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     progress: Progress | None = None,
 ) -> Escape:
     """Insert a layer in front of a map so that R is constant along the lifted manifold, and falls past its boundary.
@@ -52,9 +53,9 @@ def escape(
     Source: derived (theory 7); the manifold is that of Bai et al. 2022 (arXiv 2205.13283).
 
     Args:
-        risk_or_embedding: the risk of a stuck network, or a lift of one. Of a lift of a Linear by one layer that layer
-            is bent, and the path starts at the lifted network; to any other a further layer is added.
-        risk: loss and data, for an embedding.
+        risk: the risk of a stuck network; with an embedding its loss and data.
+        embedding: a lift of a stuck network. The inserted layer of a lift of a Linear by one layer is bent, and the
+            path starts at the lifted network; to any other embedding a further layer is added.
         at: names of the maps that are tried; when None all Linears, Conv1ds and Conv2ds for which the width will do.
         width: of the inserted layer; the smallest that will do when None.
         neurons: how many leave at once.
@@ -74,7 +75,8 @@ def escape(
 
     Raises:
         NotStuckError: if one gradient step would lower R (it says by how much), or the residual is zero.
-        LiftscapeError: if an argument makes no sense.
+        LiftscapeError: if there is no risk, a number is out of range, or `at`, `width` or `activation` is given for a
+            layer that is already lifted.
         SiteError: if no layer can be inserted.
         EmbeddingError: if the layer is too narrow: a neuron on a piece with λ ≠ 0 needs one spare alive neuron.
         ActivationError: if the activation has no affine piece or tail with λ ≠ 0.
@@ -87,9 +89,11 @@ def escape(
         >>> found.status, found.exact, abs(found.decrease / found.predicted_decrease - 1) < 1e-9
         ('found', True, True)
     """
-    stuck, lifted = _starting_point(risk_or_embedding, risk)
+    stuck, lifted = _starting_point(require_risk(risk, "escape"), embedding)
+    if lifted is not None:
+        _refuse_choices(lifted, at=at, width=width, activation=activation)
     _check_numbers(neurons, starts, min(tolerance, ridge), margin)
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     sites = choose_sites(stuck, lifted.chart.site if lifted is not None else at)  # pyright: ignore[reportAttributeAccessIssue]
     named = at is not None or lifted is not None
     layouts = _layouts(sites, named, lambda site: layout_at(stuck, site, neurons, width, activation, lifted))
@@ -121,20 +125,25 @@ def _layouts(sites: Sequence[Site], named: bool, layout: Callable[[Site], Layout
     return found
 
 
-def _starting_point(
-    given: EmpiricalRisk | Embedding, risk: EmpiricalRisk | None
-) -> tuple[EmpiricalRisk, LiftedManifold | None]:
+def _starting_point(risk: EmpiricalRisk, embedding: Embedding | None) -> tuple[EmpiricalRisk, LiftedManifold | None]:
     """Return the risk of the stuck network, and the manifold of the lift whose layer is bent, if any."""
-    if isinstance(given, EmpiricalRisk):
-        if risk is not None:
-            raise LiftscapeError(
-                "escape takes a risk, or an embedding and a risk; two risks were given, leave one out."
-            )
-        return given, None
-    if risk is None:
-        raise EmbeddingError("an embedding holds no loss and no data; give escape(embedding, risk).")
-    lifted = lifted_layer(given)
-    return risk.with_model(given.model if lifted is None else lifted.base), lifted
+    if embedding is None:
+        return risk, None
+    if not isinstance(embedding, Embedding):
+        raise LiftscapeError(
+            f"embedding must be an Embedding, as lift returns, but {type(embedding).__name__} was given."
+        )
+    lifted = lifted_layer(embedding)
+    return risk.with_model(embedding.model if lifted is None else lifted.base), lifted
+
+
+def _refuse_choices(lifted: LiftedManifold, **choices: object) -> None:
+    """Raise if the caller chose what a lifted layer has already settled."""
+    if chosen := [name for name, choice in choices.items() if choice is not None]:
+        raise LiftscapeError(
+            f"the layer to be bent is the one lifted at '{lifted.chart.site}', whose width and activation are given; "  # pyright: ignore[reportAttributeAccessIssue]
+            f"leave {' and '.join(chosen)} out, or give escape(risk.with_model(embedding.model), …) to insert another."
+        )
 
 
 def _check_numbers(neurons: int, starts: int, least: float, margin: float) -> None:

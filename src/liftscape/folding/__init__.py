@@ -5,6 +5,7 @@ from liftscape.folding._fold import fold
 from liftscape.folding._fold_outcome import Fold, FoldRow
 from liftscape.folding._fold_within import FoldSearch, FoldStep, fold_within
 from liftscape.folding._linear_bounds import linear_bounds
+from liftscape.folding._methods import Exact, FoldMethod, LeastSquares, Proved
 from liftscape.folding._operation_count import operations
 from liftscape.folding._residual import Collapse, CollapseRow, collapse_residuals
 from liftscape.folding._sameness import Sameness, search_difference
@@ -14,10 +15,14 @@ from liftscape.sites import output_gap
 __all__ = [
     "Collapse",
     "CollapseRow",
+    "Exact",
     "Fold",
+    "FoldMethod",
     "FoldRow",
     "FoldSearch",
     "FoldStep",
+    "LeastSquares",
+    "Proved",
     "Sameness",
     "Trim",
     "TrimRow",

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from liftscape.embedding import Embedding
-from liftscape.folding._bounds import box_of, interval_bounds
+from liftscape.folding._bounds import interval_bounds
 from liftscape.folding._fold_outcome import Fold, FoldRow
 from liftscape.folding._linear_bounds import linear_bounds
 from liftscape.folding._loss_prediction import predicted_change
+from liftscape.folding._methods import FoldMethod, LeastSquares, Proved, as_fold_method
 from liftscape.folding._tree import follow, merge, tidied, within_one_block
 from liftscape.linearity import (
     Occupancy,
@@ -37,13 +38,11 @@ _IN_BOX = "for every input of the box"
 
 
 def fold(
-    model_or_risk: "nn.Module | EmpiricalRisk | Embedding",
+    subject: "nn.Module | EmpiricalRisk | Embedding",
     inputs: Any = None,
     at: str | Sequence[str] | None = None,
-    how: Literal["exact", "least-squares", "proved"] = "exact",
-    box: tuple[Tensor, Tensor] | None = None,
-    bounds: Literal["linear", "interval"] = "linear",
-    ridge: float = 0.0,
+    *,
+    method: FoldMethod | Literal["exact", "least-squares"] = "exact",
 ) -> Fold:
     """Remove every layer that is exactly linear on S: W ← BΛA, b ← B(Λc + μ) + d; or layers by least squares.
 
@@ -61,20 +60,18 @@ def fold(
     Source: Bai et al. 2022 (arXiv 2205.13283), the reduction that inverts critical lifting; theory 5.
 
     Args:
-        model_or_risk: a module, an embedding, or a risk, whose data are used when no inputs are given.
+        subject: a module, an embedding, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches, read once.
         at: names of activations to fold; all that can be when None, which least squares does not allow.
-        how: ``"exact"``, ``"least-squares"``, or ``"proved"``: exact for every input of a box.
-        box: lower and upper ends of one input, for "proved".
-        bounds: how pre-activations are bounded over the box, by linear functions or, faster and looser, by intervals.
-        ridge: ρ ≥ 0 of a fold by least squares, which adds ρ·(mean variance of a feature)·‖W‖² for each sample.
+        method: :class:`Exact`, :class:`LeastSquares` with a ridge, or :class:`Proved` on a box of inputs, for which no
+            inputs are given; ``"exact"`` and ``"least-squares"`` name the first two with their defaults.
 
     Returns:
         The folded network; the given one is left as it was.
 
     Raises:
-        LiftscapeError: if no inputs are given for a module, another kind of fold is asked for, the box is none, or the
-            ridge is negative or asked for where nothing is fitted.
+        LiftscapeError: if no inputs are given for a module, or inputs for a proved fold, there is no such method, or
+            least squares has no names.
         SiteError: if a named activation is not between two affine maps, or least squares cannot replace them, or no
             bounds are carried through a module.
         ModelError: if the network is none, on the meta device, or does not run on the inputs.
@@ -84,35 +81,43 @@ def fold(
         >>> from liftscape.embedding import lift
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
         >>> x = torch.randn(10, 2, dtype=torch.float64)
-        >>> folded = fold(lift(net, at="2", inputs=x, activation="elu").model, x)
+        >>> folded = fold(lift(net, x, "2", activation="elu").model, x)
         >>> folded.removed, bool((folded.model[2].weight - net[2].weight).abs().max() < 1e-12)
         (('2.activation',), True)
     """
-    if how not in {"exact", "least-squares", "proved"}:
-        raise LiftscapeError(f"how must be 'exact', 'least-squares' or 'proved', but {how!r} was given.")
-    if bounds not in {"linear", "interval"}:
-        raise LiftscapeError(f"bounds must be 'linear' or 'interval', but {bounds!r} was given.")
-    if (how == "proved") != (box is not None):
-        raise LiftscapeError("a proved fold needs a box=(low, high) of inputs, and no other fold takes one.")
-    if box is not None and not (isinstance(box, (tuple, list)) and [type(end) for end in box] == [Tensor, Tensor]):
-        raise LiftscapeError(f"a box is two tensors (low, high) of one input, but {box!r} was given.")
-    if how == "least-squares" and at is None:
+    chosen = as_fold_method(method)
+    if isinstance(chosen, LeastSquares) and at is None:
         raise LiftscapeError("a fold by least squares replaces the layers that are named; give their names as at.")
-    if how != "least-squares" and ridge != 0:
-        raise LiftscapeError(f"a ridge of {ridge!r} was given, but only a fold by least squares fits a map.")
-    given = model_or_risk.model if isinstance(model_or_risk, Embedding) else model_or_risk
+    if isinstance(chosen, Proved) and inputs is not None:
+        raise LiftscapeError("a proved fold holds on its box and reads no data; leave inputs out.")
+    given = subject.model if isinstance(subject, Embedding) else subject
     model, source = model_and_inputs(given, inputs)
     bounded = None
-    if box is not None:
-        box_of(*box)
-        like = next(model.parameters())
-        bounded = (linear_bounds if bounds == "linear" else interval_bounds)(
-            model, *(end.to(like.device) for end in box)
-        )
-        source = ((box[0] + box[1]) / 2)[None].to(like.device, like.dtype)
+    if isinstance(chosen, Proved):
+        like, (low, high) = next(model.parameters()), chosen.box
+        bound = linear_bounds if chosen.bounds == "linear" else interval_bounds
+        bounded = bound(model, low.to(like.device), high.to(like.device))
+        source = ((low + high) / 2)[None].to(like.device, like.dtype)
     if source is None:
         raise LiftscapeError("fold needs the inputs on which layers are linear; give inputs, or a risk.")
-    runs = find_runs(model, source)
+    runs = _named_runs(find_runs(model, source), at)
+    if isinstance(chosen, LeastSquares):
+        risk = subject if isinstance(subject, EmpiricalRisk) else None
+        folded, rows = _by_least_squares(*_with_modules(model, runs, runs, source), source, chosen.ridge, risk)
+    else:
+        held = runs_occupancy(model, runs, source) if bounded is None else _occupied_between(model, runs, bounded)
+        linear = [run for run in runs if run.activation in held and held[run.activation].exactly_linear]
+        where = _ON_DATA if bounded is None else _IN_BOX
+        folded, rows = _exactly(*_with_modules(model, runs, linear, source), held, where)
+        folded, rows = _checked(model, folded, rows, source)
+    # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
+    folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
+    count = lambda network: sum(tensor.numel() for tensor in network.parameters())
+    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded), model)
+
+
+def _named_runs(runs: Sequence[Run], at: str | Sequence[str] | None) -> list[Run]:
+    """Return the runs of the named activations, or all."""
     wanted = {run.activation for run in runs} if at is None else {at} if isinstance(at, str) else set(at)
     strangers = wanted - {run.activation for run in runs}
     if strangers:
@@ -120,20 +125,7 @@ def fold(
             f"{sorted(strangers)} are not activations between two affine maps that the inputs reach; those are "
             f"{[run.activation for run in runs]}."
         )
-    chosen = [run for run in runs if run.activation in wanted]
-    if how == "least-squares":
-        risk = model_or_risk if isinstance(model_or_risk, EmpiricalRisk) else None
-        folded, rows = _by_least_squares(*_with_modules(model, chosen, chosen, source), source, ridge, risk)
-    else:
-        held = runs_occupancy(model, chosen, source) if bounded is None else _occupied_between(model, chosen, bounded)
-        linear = [run for run in chosen if run.activation in held and held[run.activation].exactly_linear]
-        where = _ON_DATA if bounded is None else _IN_BOX
-        folded, rows = _exactly(*_with_modules(model, chosen, linear, source), held, where)
-        folded, rows = _checked(model, folded, rows, source)
-    # Where a composition fails at borders, nothing may be left to fold in a graph that was made for it.
-    folded = tidied(folded) if any(row.folded for row in rows) else copy_with(model, {})
-    count = lambda network: sum(tensor.numel() for tensor in network.parameters())
-    return Fold(folded, tuple(row.activation for row in rows if row.folded), rows, count(model), count(folded), model)
+    return [run for run in runs if run.activation in wanted]
 
 
 def _checked(

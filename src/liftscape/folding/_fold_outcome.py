@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import Outcome, TableOutcome
 
 __all__ = ["Fold", "FoldRow"]
 
@@ -44,7 +44,7 @@ class FoldRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Fold(Outcome):
+class Fold(TableOutcome):
     """A network with fewer layers and the same outputs on the data.
 
     Attributes:
@@ -55,6 +55,8 @@ class Fold(Outcome):
         parameters_after: of the folded one.
         base: the network that was folded, as given; its structure is what :func:`liftscape.save` starts from.
     """
+
+    _rows = "report"
 
     model: nn.Module
     removed: tuple[str, ...]

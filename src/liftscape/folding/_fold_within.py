@@ -11,8 +11,8 @@ from torch import nn
 from liftscape.folding._fold import fold
 from liftscape.folding._operation_count import operations
 from liftscape.linearity import INTERPOLATES, AffineFit, find_runs, fit_runs, foldable, replace_run
-from liftscape.outcomes import DataError, LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import DataError, LiftscapeError, Outcome, TableOutcome
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.sites import copy_with, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
@@ -54,7 +54,7 @@ class FoldStep(Outcome):
 
 
 @dataclass(frozen=True)
-class FoldSearch(Outcome):
+class FoldSearch(TableOutcome):
     """The smallest network within a budget, and all those on the way.
 
     Attributes:
@@ -67,6 +67,8 @@ class FoldSearch(Outcome):
         base: the network of the risk, as given.
     """
 
+    _rows = "steps"
+
     model: nn.Module
     removed: tuple[str, ...]
     steps: tuple[FoldStep, ...]
@@ -78,8 +80,8 @@ class FoldSearch(Outcome):
 
 def fold_within(
     risk: EmpiricalRisk,
-    budget: float,
     *,
+    budget: float,
     by: str = "loss",
     held_out: Any = None,
     at: str | Sequence[str] | None = None,
@@ -118,11 +120,7 @@ def fold_within(
         >>> fold_within(EmpiricalRisk(net, "mse", (x, x)), budget=0.5).removed
         ('1',)
     """
-    if not isinstance(risk, EmpiricalRisk):
-        raise LiftscapeError(
-            f"a search needs a risk, EmpiricalRisk(model, loss, data), since it counts its rise, but "
-            f"{type(risk).__name__} was given."
-        )
+    require_risk(risk, "fold_within")
     number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
     if not number or not 0 <= budget < inf or by not in {"loss", "accuracy"}:
         raise LiftscapeError(

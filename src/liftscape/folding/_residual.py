@@ -13,7 +13,7 @@ from liftscape.folding._neighbours import joined_neighbours
 from liftscape.folding._operation_count import operations
 from liftscape.folding._sum_graph import collapse_sums, has_sums
 from liftscape.linearity import model_and_inputs
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import AFFINE, copy_with, first_batch, output_gap
 
@@ -41,7 +41,7 @@ class CollapseRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Collapse(Outcome):
+class Collapse(TableOutcome):
     """A network with fewer layers and branches and the same outputs on the data.
 
     Attributes:
@@ -57,6 +57,8 @@ class Collapse(Outcome):
         base: the network that was collapsed, as given.
     """
 
+    _rows = "report"
+
     model: nn.Module
     removed: tuple[str, ...]
     collapsed: tuple[str, ...]
@@ -69,7 +71,7 @@ class Collapse(Outcome):
     base: nn.Module = field(repr=False)
 
 
-def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Collapse:
+def collapse_residuals(subject: "nn.Module | EmpiricalRisk", inputs: Any = None) -> Collapse:
     """Fold what is linear on S, then put one map in the place of every sum of affine branches: x + Wx = (I + W)x.
 
     A branch is a row of affine maps and BatchNorms with fixed statistics; the other may be the identity, or a shortcut
@@ -84,7 +86,7 @@ def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any =
     Source: theory 5; the kernel of the identity as in RepVGG (Ding et al. 2021, arXiv 2101.03697).
 
     Args:
-        model_or_risk: a module, or a risk, whose data are used when no inputs are given.
+        subject: a module, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
 
     Returns:
@@ -107,7 +109,7 @@ def collapse_residuals(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any =
         >>> found.collapsed, found.model[0]
         (('0',), Linear(in_features=2, out_features=2, bias=True))
     """
-    model, source = model_and_inputs(model_or_risk, inputs)
+    model, source = model_and_inputs(subject, inputs)
     if source is None:
         raise LiftscapeError("collapse_residuals needs the inputs on which layers are linear; give inputs, or a risk.")
     removed, joined = list[str](), list[tuple[str, str]]()

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.functional import require_module
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.sites import iterate_inputs, outputs_of
@@ -38,7 +39,7 @@ def search_difference(
     *,
     starts: int = 16,
     steps: int = 100,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> Sameness:
     """Search the box of the data for the input at which two networks differ most.
 
@@ -75,7 +76,7 @@ def search_difference(
     low, high, scale, pool = _box(first, inputs, starts, generator)
     reach = high - low
     # A kink of one network may hide the slope of the difference; a little noise does not stay on it.
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     x = torch.cat([pool, low + torch.rand((starts, *low.shape), generator=draws).to(low) * reach])
     best, example = -1.0, pool[0]
     start = float("nan")
@@ -99,12 +100,12 @@ def search_difference(
 
 
 def _box(
-    model: nn.Module, inputs: Any, starts: int, generator: torch.Generator | None
+    model: nn.Module, inputs: Any, starts: int, generator: torch.Generator | int | None
 ) -> tuple[Tensor, Tensor, float, Tensor]:
     """Return the least and largest entries of the data, the largest output, and some samples."""
     low = high = pool = None
     scale = 0.0
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    draws = as_generator(generator)
     for batch in iterate_inputs(inputs):
         if not isinstance(batch, Tensor) or not batch.is_floating_point():
             raise LiftscapeError(

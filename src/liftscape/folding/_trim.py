@@ -10,7 +10,7 @@ from liftscape.folding._affine_path import with_affine_paths
 from liftscape.folding._narrow import narrowed
 from liftscape.folding._operation_count import operations
 from liftscape.linearity import Occupancy, Run, find_runs, foldable, model_and_inputs, runs_occupancy
-from liftscape.outcomes import LiftscapeError, Outcome
+from liftscape.outcomes import LiftscapeError, Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import change_of_outputs, copy_with
 
@@ -39,7 +39,7 @@ class TrimRow(Outcome):
 
 
 @dataclass(frozen=True)
-class Trim(Outcome):
+class Trim(TableOutcome):
     """A network without its dead neurons.
 
     Attributes:
@@ -61,7 +61,7 @@ class Trim(Outcome):
     base: nn.Module = field(repr=False)
 
 
-def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_path: bool = False) -> Trim:
+def trim(subject: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_path: bool = False) -> Trim:
     """Remove the neurons whose activation is constant on all samples: d ← d + Σ_j B_j μ_j over those with λ_j = 0.
 
     With `affine_path` those L that are affine on all samples leave as well, h ↦ Σ_{j∈L} B_j(λ_j(a_j·h + c_j) + μ_j)
@@ -73,7 +73,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
     Source: theory 5.
 
     Args:
-        model_or_risk: a module, or a risk, whose data are used when no inputs are given.
+        subject: a module, or a risk, whose data are used when no inputs are given.
         inputs: S: a tensor, (inputs, targets), or a re-iterable of batches.
         affine_path: whether affine neurons of mixed layers may leave.
 
@@ -90,7 +90,7 @@ def trim(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affi
         >>> trim(net, torch.zeros(4, 1)).rows[0].removed
         2
     """
-    model, source = model_and_inputs(model_or_risk, inputs)
+    model, source = model_and_inputs(subject, inputs)
     if source is None:
         raise LiftscapeError("trim needs the inputs on which neurons are dead; give inputs, or a risk.")
     runs, occupancies = _free_runs(model, source)

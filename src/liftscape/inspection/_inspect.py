@@ -9,6 +9,8 @@ from typing import final
 
 import torch
 
+from liftscape._random import as_generator
+from liftscape._sketch import bars
 from liftscape.curvature import (
     Forecast,
     LayerCurvature,
@@ -23,8 +25,8 @@ from liftscape.curvature import (
     recorded,
 )
 from liftscape.inspection._use import LayerUse, advise_on_folds, layer_uses
-from liftscape.outcomes import NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.outcomes import NotFiniteError, TableOutcome
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Inspection", "inspect"]
 
@@ -40,7 +42,7 @@ _ADVICE = {
 
 @final
 @dataclass(frozen=True)
-class Inspection(Outcome):
+class Inspection(TableOutcome):
     """One reading of a network on its data.
 
     Attributes:
@@ -72,14 +74,17 @@ class Inspection(Outcome):
         """The whole network, and each layer."""
         return (self.whole, *self.layers)
 
+    def _figure(self) -> str:
+        return bars([row.layer for row in self.rows], [row.trace.value for row in self.rows], "trace of the Hessian")
+
 
 def inspect(
     risk: EmpiricalRisk,
-    layers: Sequence[str] | None = None,
     *,
+    at: Sequence[str] | None = None,
     probes: int = 30,
     radius: float = 0.1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     announce: Callable[[Forecast], None] | None = None,
     progress: Progress | None = None,
     checkpoint: "Path | str | None" = None,
@@ -95,7 +100,7 @@ def inspect(
 
     Args:
         risk: the empirical risk.
-        layers: names as in ``layers_of``; all of them when None, none for an empty sequence.
+        at: names as in ``layers_of``; all of them when None, none for an empty sequence.
         probes: of each trace.
         radius: the longest step of the reading relative to ‖θ‖.
         generator: draws probes and starts; seed 0 when None.
@@ -119,17 +124,18 @@ def inspect(
         >>> inspect(EmpiricalRisk(model, "mse", (x, 2 * x + 0.1))).plateau.state
         'slope'
     """
-    draws = torch.Generator().manual_seed(0) if generator is None else generator
+    require_risk(risk, "inspect")
+    draws = as_generator(generator)
     sizes = layer_sizes(risk)
-    chosen = list(sizes) if layers is None else list(layers)
-    own = layer_curvature_products(risk.size, probes) + min(_KRYLOV, risk.size)
-    expected = own + sum(layer_curvature_products(sizes.get(name, 0), probes) for name in chosen)
+    chosen = list(sizes) if at is None else list(at)
+    own = layer_curvature_products(risk.size, probes=probes) + min(_KRYLOV, risk.size)
+    expected = own + sum(layer_curvature_products(sizes.get(name, 0), probes=probes) for name in chosen)
     H = risk.hessian()
     # Where products are not finite the reading says so.
     with suppress(NotFiniteError):
         H.verify()
         if announce is not None:
-            announce(forecast(H, expected, _VECTORS))
+            announce(forecast(H, expected, vectors=_VECTORS))
     done = 0
 
     def counted(offset: int) -> Progress:
@@ -144,7 +150,7 @@ def inspect(
     parts = [torch.Generator().manual_seed(seed) for seed in torch.randint(2**62, (3,), generator=draws).tolist()]
     whole = block_curvature(
         H,
-        _WHOLE,
+        name=_WHOLE,
         probes=probes,
         generator=parts[0],
         progress=counted(done),
@@ -163,7 +169,9 @@ def inspect(
     )
     done += reading.products
     del H
-    rows = layer_curvature(risk, chosen, probes=probes, generator=parts[2], progress=counted(done), checkpoint=folder)
+    rows = layer_curvature(
+        risk, at=chosen, probes=probes, generator=parts[2], progress=counted(done), checkpoint=folder
+    )
     uses = layer_uses(risk)
     return Inspection(
         type(risk.model).__name__,

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from liftscape._sketch import bars
 from liftscape.functional import require_module
 from liftscape.linearity._called import foldable
 from liftscape.linearity._fit import AffineFit, fitting, replace_run
 from liftscape.linearity._occupancy import Occupancy, watching_pieces
 from liftscape.linearity._runs import Run, find_runs
-from liftscape.outcomes import Outcome
+from liftscape.outcomes import Outcome, TableOutcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.sites import run_batches
 
@@ -50,7 +51,7 @@ class LinearityRow(Outcome):
 
 
 @dataclass(frozen=True)
-class LinearityTable(Outcome):
+class LinearityTable(TableOutcome):
     """One row for each activation module, in the order of the module tree.
 
     Attributes:
@@ -59,9 +60,12 @@ class LinearityTable(Outcome):
 
     rows: tuple[LinearityRow, ...]
 
+    def _figure(self) -> str:
+        return bars([row.name for row in self.rows], [row.occupancy for row in self.rows], "share on the main piece")
+
 
 def layer_linearity(
-    model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_maps: bool = True
+    subject: "nn.Module | EmpiricalRisk", inputs: Any = None, *, affine_maps: bool = True
 ) -> LinearityTable:
     """Measure how linear each layer is on S, in one streaming pass with float64 accumulators.
 
@@ -71,7 +75,7 @@ def layer_linearity(
     Source: Bai et al. 2022 (arXiv 2205.13283), layer linearization; theory 4.
 
     Args:
-        model_or_risk: any module, or a risk, whose data are used when no inputs are given.
+        subject: any module, or a risk, whose data are used when no inputs are given.
         inputs: a tensor, (inputs, targets), or a re-iterable of batches.
         affine_maps: whether the affine maps that fit best are looked for; without, r2 and loss_change are NaN.
 
@@ -87,9 +91,9 @@ def layer_linearity(
         >>> layer_linearity(net, torch.randn(8, 2)).rows[0].exactly_linear
         False
     """
-    model, source = model_and_inputs(model_or_risk, inputs)
+    model, source = model_and_inputs(subject, inputs)
     found: tuple[Run, ...] = ()
-    if affine_maps and isinstance(model_or_risk, EmpiricalRisk):
+    if affine_maps and isinstance(subject, EmpiricalRisk):
         # What is called as a function must be a module to be replaced.
         model, found = foldable(model, source)
     elif affine_maps:
@@ -100,8 +104,8 @@ def layer_linearity(
         run_batches(model, source)
     fits = fitted()
     changes = {name: float("nan") for name in fits}
-    if isinstance(model_or_risk, EmpiricalRisk):
-        risk = model_or_risk.with_model(model)
+    if isinstance(subject, EmpiricalRisk):
+        risk = subject.with_model(model)
         changes = {name: _loss_change(risk, runs[name], fit) for name, fit in fits.items()}
     return LinearityTable(tuple(_row(own, fits, changes) for own in occupied()))
 
@@ -123,19 +127,19 @@ def _loss_change(risk: EmpiricalRisk, run: Run, fit: AffineFit) -> float:
     return float(risk.with_model(replace_run(risk.model, run, fit)).value() - risk.value())
 
 
-def model_and_inputs(model_or_risk: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
+def model_and_inputs(subject: "nn.Module | EmpiricalRisk", inputs: Any) -> tuple[nn.Module, Any]:
     """Return the module and its data, from a risk where no inputs are given.
 
     Args:
-        model_or_risk: any module, or a risk.
+        subject: any module, or a risk.
         inputs: inputs, or None.
 
     Returns:
         The module and the inputs.
     """
-    if isinstance(model_or_risk, EmpiricalRisk):
-        return model_or_risk.model, model_or_risk.batches if inputs is None else inputs
-    return require_module(model_or_risk), inputs
+    if isinstance(subject, EmpiricalRisk):
+        return subject.model, subject.batches if inputs is None else inputs
+    return require_module(subject), inputs
 
 
 def _row(occupancy: Occupancy, fits: dict[str, AffineFit], changes: dict[str, float]) -> LinearityRow:

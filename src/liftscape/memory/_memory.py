@@ -179,7 +179,7 @@ def _largest_chunk(point: Point, n: int, cost: GraphCost, budget: int, asked: bo
         raise ModelError(
             f"a memory_budget of {budget} bytes cannot hold {what} of one product: with its vectors of "
             f"{cost.vectors // _VECTORS} bytes it takes {_bytes(single)}; give at least that, or fewer parameters by "
-            "only=."
+            "at=."
         )
     chunk = max(1, bisect_right(range(1, n + 1), budget, key=cost.product))
     if may_split(point, chunk):

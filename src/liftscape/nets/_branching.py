@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.nets._drawn_layers import Activation, linear, make_activation
 
 __all__ = ["ResidualNet", "SharedMapNet", "residual_net", "shared_map_net"]
@@ -47,7 +48,7 @@ def residual_net(
     width: int,
     outputs: int,
     activation: Activation = "tanh",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> ResidualNet:
     """Return x ↦ out(h + σ(W σ(h) + b)), h = first(x): one block with a skip connection.
@@ -67,7 +68,7 @@ def residual_net(
         >>> residual_net(3, 4, 2)(torch.zeros(5, 3, dtype=torch.float64)).shape
         torch.Size([5, 2])
     """
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     first = linear(inputs, width, generator, dtype)
     middle = linear(width, width, generator, dtype)
     block = nn.Sequential(make_activation(activation), middle, make_activation(activation))
@@ -80,7 +81,7 @@ def shared_map_net(
     outputs: int,
     activation: Activation = "tanh",
     calls: int = 2,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> SharedMapNet:
     """Return a network that calls one hidden map several times, as a recurrent network does.
@@ -101,6 +102,6 @@ def shared_map_net(
         >>> shared_map_net(3, 4, 2)(torch.zeros(5, 3, dtype=torch.float64)).shape
         torch.Size([5, 2])
     """
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     first, shared = linear(inputs, width, generator, dtype), linear(width, width, generator, dtype)
     return SharedMapNet(first, shared, linear(width, outputs, generator, dtype), make_activation(activation), calls)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from liftscape._random import as_generator
 from liftscape.nets._drawn_layers import Activation, linear, make_activation
 from liftscape.outcomes import ModelError
 
@@ -15,7 +16,7 @@ __all__ = ["batch_norm_mlp", "linear_autoencoder", "mlp"]
 def mlp(
     widths: Sequence[int],
     activation: Activation = "tanh",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float64,
     scale: float = 1.0,
     bias: bool = True,
@@ -49,7 +50,7 @@ def mlp(
         )
     """
     _check_widths(widths)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         layers += [linear(fan_in, fan_out, generator, dtype, scale, bias), make_activation(activation)]
@@ -59,7 +60,7 @@ def mlp(
 def batch_norm_mlp(
     widths: Sequence[int],
     activation: Activation = "tanh",
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float64,
     scale: float = 1.0,
 ) -> nn.Sequential:
@@ -87,7 +88,7 @@ def batch_norm_mlp(
         ['Linear', 'BatchNorm1d', 'ReLU', 'Linear']
     """
     _check_widths(widths)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths[:-1]):
         layers += [
@@ -99,7 +100,7 @@ def batch_norm_mlp(
 
 
 def linear_autoencoder(
-    features: int, bottleneck: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
+    features: int, bottleneck: int, generator: torch.Generator | int | None = None, dtype: torch.dtype = torch.float64
 ) -> nn.Sequential:
     """Return x ↦ BAx without biases, whose critical points are known in closed form.
 
@@ -125,7 +126,7 @@ def linear_autoencoder(
     """
     widths = (features, bottleneck, features)
     _check_widths(widths)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     return nn.Sequential(
         linear(features, bottleneck, generator, dtype, bias=False),
         linear(bottleneck, features, generator, dtype, bias=False),

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from liftscape._random import as_generator
 from liftscape.nets._drawn_layers import linear
 
 __all__ = ["BasicBlock", "ResNet", "resnet18"]
@@ -47,7 +48,7 @@ def resnet18(
     classes: int = 10,
     channels: int = 3,
     width: int = 64,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> ResNet:
     """Return the residual network of 18 layers for images of 32 × 32, 11.2 million parameters at full width.
@@ -74,7 +75,7 @@ def resnet18(
         >>> resnet18(width=4).eval()(torch.zeros(2, 3, 8, 8)).shape
         torch.Size([2, 10])
     """
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = as_generator(generator)
     stem = _convolution(channels, width, 3, 1, generator, dtype)
     blocks: list[nn.Module] = []
     fan_in = width

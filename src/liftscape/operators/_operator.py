@@ -1,22 +1,28 @@
-"""Symmetric linear operators of one type, whatever computes the product."""
+"""Linear operators of one type, whatever computes the product; sums, multiples and products of them are operators."""
 
 from abc import ABC, abstractmethod
-from typing import final
+from typing import Any, final, overload
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from liftscape.operators._operands import MatrixProducts, PartsOfExpression, Rule, as_scipy, matrix_of, real_number
 from liftscape.outcomes import LiftscapeError
 
-__all__ = ["DenseOperator", "SymmetricOperator", "as_operator"]
+__all__ = ["Operator", "SymmetricOperator"]
 
 
-class SymmetricOperator(ABC):
-    """A symmetric M × M matrix known by its products H @ v with vectors (M,) and blocks (M, k)."""
+class Operator(ABC):
+    """An M × M matrix A known by its products A @ v with vectors (M,) and blocks (M, k).
+
+    ``A + B``, ``A - B``, ``c * A``, ``A / c`` and ``A @ B`` are operators that take the products of A and B; a sum of
+    multiples of symmetric ones is symmetric.
+    """
+
+    # NumPy leaves c * A and matrix + A to this class instead of taking the operator for an array's entry.
+    __array_ufunc__ = None
 
     @property
     @abstractmethod
@@ -35,7 +41,18 @@ class SymmetricOperator(ABC):
 
     @abstractmethod
     def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-        """Return H @ block.
+        """Return A @ block.
+
+        Args:
+            block: k vectors as columns.
+
+        Returns:
+            Their k products as columns.
+        """
+
+    @abstractmethod
+    def multiply_transposed(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
+        """Return Aᵀ @ block.
 
         Args:
             block: k vectors as columns.
@@ -51,13 +68,13 @@ class SymmetricOperator(ABC):
         """Raise if products are not with the matrix that they are said to be; nothing is known of most operators."""
 
     def multiply_nudged(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-        """Return H @ block where H is computed from numbers moved by rounding, which tells what rounding does to H.
+        """Return A @ block where A is computed from numbers moved by rounding, which tells what rounding does to A.
 
         Args:
             block: k vectors as columns.
 
         Returns:
-            Their k products as columns; those of H itself where it is not computed from others.
+            Their k products as columns; those of A itself where it is not computed from others.
         """
         return self.multiply(block)
 
@@ -67,22 +84,33 @@ class SymmetricOperator(ABC):
         """(M, M)."""
         return self.size, self.size
 
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: "Operator") -> "Operator": ...
     @final
-    def __matmul__(self, vectors: Tensor) -> Tensor:
-        """Return H @ vectors for a vector (M,) or a block (M, k)."""
-        if vectors.ndim not in {1, 2} or vectors.shape[0] != self.size:
+    def __matmul__(self, other: "Tensor | Operator") -> "Tensor | Operator":
+        """Return A @ v for a vector (M,) or a block (M, k), or the composition with another operator."""
+        if isinstance(other, Operator):
+            B = _fitting(self, other)
+            forth = lambda product, block: product(self, product(B, block))
+            back = lambda product, block: product(B, product(self, block))
+            return _Expression((self, B), forth, back)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        if other.ndim not in {1, 2} or other.shape[0] != self.size:
             raise LiftscapeError(
                 f"a product with an operator of shape {self.shape} needs a vector ({self.size},) or a block "
-                f"({self.size}, k), but shape {tuple(vectors.shape)} was given."
+                f"({self.size}, k), but shape {tuple(other.shape)} was given."
             )
-        block = vectors.to(dtype=self.dtype, device=self.device)
-        return self.multiply(block) if vectors.ndim == 2 else self.multiply(block.unsqueeze(1)).squeeze(1)
+        block = other.to(dtype=self.dtype, device=self.device)
+        return self.multiply(block) if other.ndim == 2 else self.multiply(block.unsqueeze(1)).squeeze(1)
 
     def to_dense(self) -> Float[Tensor, "M M"]:
-        """Return the matrix, as computed: its asymmetry is a measure of rounding.
+        """Return the matrix, as computed: the asymmetry of a symmetric one is a measure of rounding.
 
         Returns:
-            H @ I.
+            A @ I.
         """
         return self.multiply(torch.eye(self.size, dtype=self.dtype, device=self.device))
 
@@ -93,85 +121,67 @@ class SymmetricOperator(ABC):
         Returns:
             A LinearOperator of the same shape.
         """
+        return as_scipy(self)
 
-        def product(array: np.ndarray) -> np.ndarray:
-            return (self @ torch.from_numpy(np.ascontiguousarray(array))).cpu().numpy()
+    @overload
+    def __add__(self: "SymmetricOperator", other: "SymmetricOperator") -> "SymmetricOperator": ...
+    @overload
+    def __add__(self, other: Any) -> "Operator": ...
+    def __add__(self, other: Any) -> "Operator":
+        """Return A + B for an operator or a matrix B of the same shape."""
+        return _sum(self, other, 1.0)
 
-        dtype = torch.empty((), dtype=self.dtype).numpy().dtype
-        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, dtype=dtype)  # pyright: ignore[reportCallIssue]
+    def __radd__(self, other: Any) -> "Operator":
+        """Return B + A for a matrix B."""
+        return self + other
+
+    @overload
+    def __sub__(self: "SymmetricOperator", other: "SymmetricOperator") -> "SymmetricOperator": ...
+    @overload
+    def __sub__(self, other: Any) -> "Operator": ...
+    def __sub__(self, other: Any) -> "Operator":
+        """Return A − B for an operator or a matrix B of the same shape."""
+        return _sum(self, other, -1.0)
+
+    def __rsub__(self, other: Any) -> "Operator":
+        """Return B − A for a matrix B."""
+        return -(self - other)
+
+    @overload
+    def __mul__(self: "SymmetricOperator", factor: Any) -> "SymmetricOperator": ...
+    @overload
+    def __mul__(self, factor: Any) -> "Operator": ...
+    def __mul__(self, factor: Any) -> "Operator":
+        """Return c·A for a real number c."""
+        c = real_number(factor)
+        return NotImplemented if c is None else _expression((self,), lambda product, block: c * product(self, block))
+
+    __rmul__ = __mul__
+
+    @overload
+    def __truediv__(self: "SymmetricOperator", factor: Any) -> "SymmetricOperator": ...
+    @overload
+    def __truediv__(self, factor: Any) -> "Operator": ...
+    def __truediv__(self, factor: Any) -> "Operator":
+        """Return A/c for a real number c ≠ 0."""
+        c = real_number(factor)
+        return NotImplemented if c is None else self * (1 / c)
+
+    @overload
+    def __neg__(self: "SymmetricOperator") -> "SymmetricOperator": ...
+    @overload
+    def __neg__(self) -> "Operator": ...
+    def __neg__(self) -> "Operator":
+        """Return −A."""
+        return self * -1.0
 
 
-@final
-class DenseOperator(SymmetricOperator):
-    """A symmetric matrix that is at hand.
+class SymmetricOperator(Operator):
+    """A symmetric M × M matrix known by its products H @ v with vectors (M,) and blocks (M, k)."""
 
-    Example:
-        >>> (DenseOperator(torch.eye(2)) @ torch.ones(2)).tolist()
-        [1.0, 1.0]
-    """
-
-    def __init__(self, matrix: Float[Tensor, "M M"]) -> None:
-        self._matrix = matrix
-
-    @property
-    def size(self) -> int:
-        """The number M of rows."""
-        return self._matrix.shape[0]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The matrix's dtype."""
-        return self._matrix.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The matrix's device."""
-        return self._matrix.device
-
-    def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-        """Return the matrix times the block.
-
-        Args:
-            block: k vectors as columns.
-
-        Returns:
-            Their k products as columns.
-        """
-        return self._matrix @ block
-
-    def to_dense(self) -> Float[Tensor, "M M"]:
-        """Return the matrix itself.
-
-        Returns:
-            The matrix.
-        """
-        return self._matrix
-
-
-@final
-class _ScipyOperator(SymmetricOperator):
-    """A SciPy LinearOperator seen as one of ours."""
-
-    def __init__(self, operator: LinearOperator) -> None:
-        self._operator = operator
-
-    @property
-    def size(self) -> int:
-        """The number M of rows."""
-        return int(self._operator.shape[0])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """float64, in which SciPy's products are taken over."""
-        return torch.float64
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
-
-    def multiply(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
-        """Return SciPy's product.
+    @final
+    def multiply_transposed(self, block: Float[Tensor, "M k"]) -> Float[Tensor, "M k"]:
+        """Return H @ block, since Hᵀ = H.
 
         Args:
             block: k vectors as columns.
@@ -179,43 +189,55 @@ class _ScipyOperator(SymmetricOperator):
         Returns:
             Their k products as columns.
         """
-        return torch.as_tensor(np.asarray(self._operator.matmat(block.numpy())), dtype=self.dtype)
+        return self.multiply(block)
 
 
-def as_operator(H: "SymmetricOperator | LinearOperator | Tensor | np.ndarray") -> SymmetricOperator:
-    """Take any symmetric operator: ours, a SciPy LinearOperator or a matrix.
+@final
+class _Expression(PartsOfExpression, Operator):
+    """A sum or multiple of which a part is not symmetric, or a product."""
 
-    Args:
-        H: the operator, or a matrix (M, M).
+    def multiply_transposed(self, block: Tensor) -> Tensor:
+        return self.transposed(lambda part, columns: part.multiply_transposed(columns), block)
 
-    Returns:
-        The same operator as a :class:`SymmetricOperator`.
 
-    Raises:
-        LiftscapeError: if it is no operator, not square, or a matrix that is not real and symmetric to rounding.
+@final
+class _SymmetricExpression(PartsOfExpression, SymmetricOperator):
+    """A sum or multiple of symmetric operators."""
 
-    Example:
-        >>> as_operator(np.eye(3)).shape
-        (3, 3)
-    """
-    if isinstance(H, SymmetricOperator):
-        return H
-    if issparse(H) or not isinstance(H, (LinearOperator, Tensor, np.ndarray)):
+
+@final
+class _Matrix(MatrixProducts, Operator):
+    """A matrix that is not symmetric."""
+
+    def multiply_transposed(self, block: Tensor) -> Tensor:
+        return self.matrix.T @ block
+
+
+@final
+class _SymmetricMatrix(MatrixProducts, SymmetricOperator):
+    """A matrix that is symmetric to the last digit."""
+
+
+def _expression(parts: tuple[Operator, ...], rule: Rule) -> Operator:
+    """Return a sum or multiple, whose transpose is that of its parts, so that it is symmetric if they are."""
+    symmetric = all(isinstance(part, SymmetricOperator) for part in parts)
+    return (_SymmetricExpression if symmetric else _Expression)(parts, rule, rule)
+
+
+def _sum(A: Operator, other: Any, sign: float) -> Operator:
+    """Return A ± B."""
+    if not isinstance(other, Operator):
+        matrix = matrix_of(other, A)
+        other = (_SymmetricMatrix if torch.equal(matrix, matrix.T) else _Matrix)(matrix)
+    B = _fitting(A, other)
+    return _expression((A, B), lambda product, block: product(A, block) + sign * product(B, block))
+
+
+def _fitting(A: Operator, B: Operator) -> Operator:
+    """Return B, or raise if it does not fit A."""
+    if (A.shape, A.dtype, A.device) != (B.shape, B.dtype, B.device):
         raise LiftscapeError(
-            "a symmetric operator is one of liftscape's, a SciPy LinearOperator or a dense matrix, but "
-            f"{type(H).__name__} was given; give risk.hessian() of a risk, or aslinearoperator of a sparse one."
+            f"operators are added and multiplied that agree in shape, dtype and device, but {A.shape}, {A.dtype} on "
+            f"{A.device} and {B.shape}, {B.dtype} on {B.device} were given."
         )
-    if len(H.shape) != 2 or H.shape[0] != H.shape[1]:
-        raise LiftscapeError(f"a symmetric operator must be square, but shape {tuple(H.shape)} was given.")
-    if isinstance(H, LinearOperator):
-        return _ScipyOperator(H)
-    matrix = torch.as_tensor(H)
-    if not matrix.is_floating_point():
-        raise LiftscapeError(f"a symmetric operator needs real floating-point entries, but {matrix.dtype} was given.")
-    asymmetry, norm = float(torch.linalg.matrix_norm(matrix - matrix.T)), float(torch.linalg.matrix_norm(matrix))
-    if asymmetry > norm * torch.finfo(matrix.dtype).eps ** 0.5:
-        raise LiftscapeError(
-            f"the matrix of shape {tuple(matrix.shape)} is not symmetric, ‖H − Hᵀ‖/‖H‖ = {asymmetry / norm:.1e}; give "
-            "(H + Hᵀ)/2 if that is meant."
-        )
-    return DenseOperator(matrix)
+    return B

@@ -184,7 +184,8 @@ class EmpiricalRisk:
     def hessian(
         self,
         params: Mapping[str, Tensor] | None = None,
-        only: str | Sequence[str] | None = None,
+        *,
+        at: str | Sequence[str] | None = None,
         memory_budget: int | None = None,
     ) -> Hessian:
         """Return ∇²R_S(θ), or its block of chosen parameters, as an operator.
@@ -195,7 +196,7 @@ class EmpiricalRisk:
 
         Args:
             params: θ by name; the model's own when None.
-            only: the name of a module or parameter, or several: the operator acts on these, all others are constants.
+            at: the name of a module or parameter, or several: the operator acts on these, all others are constants.
             memory_budget: the bytes that a product may take; when None at most 2 GiB, and for a kept graph at most half
                 of what is free.
 
@@ -205,7 +206,7 @@ class EmpiricalRisk:
         Raises:
             ModelError: if a name is unknown, or the budget cannot hold the product for one sample.
         """
-        point = self.point(params, only)
+        point = self.point(params, at=at)
         plan = self.plan(point, memory_budget)
         explain = lambda error: explain_derivative(point, error)
         return Hessian(
@@ -226,17 +227,17 @@ class EmpiricalRisk:
         point = self.point()
         return self._checks.check(point, self.plan(point))
 
-    def point(self, params: Mapping[str, Tensor] | None = None, only: str | Sequence[str] | None = None) -> Point:
+    def point(self, params: Mapping[str, Tensor] | None = None, *, at: str | Sequence[str] | None = None) -> Point:
         """Return model, loss and data held at θ, whatever becomes of the model afterwards.
 
         Args:
             params: θ by name; the model's own when None.
-            only: as for :meth:`hessian`.
+            at: as for :meth:`hessian`.
 
         Returns:
             The point, whose leaves are the chosen parameters.
         """
-        return hold(self.model, self.loss, self.batches, self._check(params), only)
+        return hold(self.model, self.loss, self.batches, self._check(params), at)
 
     def plan(self, point: Point, memory_budget: int | None = None) -> Plan:
         """Return how products at a point are taken within a budget; what a graph costs is measured once."""

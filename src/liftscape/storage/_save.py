@@ -59,7 +59,7 @@ def save(
         >>> import tempfile, torch
         >>> from liftscape.embedding import lift
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
-        >>> deeper = lift(net, at="2", inputs=torch.randn(9, 2), activation="relu")
+        >>> deeper = lift(net, torch.randn(9, 2), "2", activation="relu")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sorted(file.name for file in save(deeper, f"{folder}/deeper").iterdir())
         ['model.safetensors', 'recipe.json']

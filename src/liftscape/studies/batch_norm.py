@@ -102,7 +102,7 @@ def _control(config: Settings, start: str, seed: int, x: Tensor, y: Tensor) -> t
         model = initial_model(lambda: plain_mlp(side, widths), seed).to(x.device)
     else:
         generator = torch.Generator().manual_seed(seed)
-        model = lift(shallow, "3", x, widths[1:], "relu", generator).model
+        model = lift(shallow, x, "3", width=widths[1:], activation="relu", generator=generator).model
         if place == "near":
             _disturb(model, config.near, generator)
     return (_normalised(model, x) if norm else model), reached

@@ -92,6 +92,8 @@ def _lifted(config: Settings, seed: int, device: torch.device) -> tuple[nn.Modul
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed)
-    model = lift(shallow, "3", x, [config.neurons] * (config.depth - 1), "relu", generator).model
+    model = lift(
+        shallow, x, "3", width=[config.neurons] * (config.depth - 1), activation="relu", generator=generator
+    ).model
     names = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU) and name.startswith("3")]
     return model, names

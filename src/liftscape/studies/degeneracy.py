@@ -107,7 +107,7 @@ def _lifted(
     assert isinstance(weight, Tensor)
     width = int(torch.linalg.matrix_rank(weight.detach(), rtol=1e-10)) + extra
     before = certify(risk)
-    embedding = lift(risk.model, at, inputs, [width] * layers, activation, generator)
+    embedding = lift(risk.model, inputs, at, width=[width] * layers, activation=activation, generator=generator)
     after = certify(risk.with_model(embedding.model), known_flat=embedding.manifold)
     gaps = measure_gaps(embedding, risk)
     assert before.inertia is not None

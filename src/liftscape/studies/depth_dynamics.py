@@ -54,8 +54,8 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     recorded = range(0, config.steps + 1, config.record)
     made = train_ensemble(
         _maker(config, inputs, targets, int(depth), device),
-        (inputs.to(device), targets.to(device)),
         "mse",
+        (inputs.to(device), targets.to(device)),
         starts=config.seeds,
         steps=config.steps,
         learning_rate=config.learning_rate,

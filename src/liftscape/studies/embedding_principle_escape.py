@@ -55,7 +55,7 @@ def _escaped(point: CriticalPoint, data: Batch, config: EscapeConfig, generator:
     shape = {"width": config.width, "activation": config.activation}
     how = shape | {"neurons": config.neurons, "ridge": config.ridge}
     found = escape(risk, generator=generator, **how)
-    lifted = lift(risk.model, found.site, data[0], generator=generator, **shape).model
+    lifted = lift(risk.model, data[0], found.site, generator=generator, **shape).model
     growth = GrowthSchedule(risk, layers=config.further_layers, patience=config.patience, generator=generator, **how)
     still = GrowthSchedule(risk, layers=0)
     path = [place / (config.points - 1) for place in range(config.points)]

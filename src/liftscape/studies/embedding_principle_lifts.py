@@ -60,7 +60,9 @@ def certify_lifts(
             for at in (HIDDEN_MAP, OUTPUT_MAP):
                 progress(f"{point.record.label}: {layers} × {activation} at {at}")
                 width = _rank(point, at) + config.extra_width
-                embedding = lift(point.risk.model, at, inputs, [width] * layers, activation, generator)
+                embedding = lift(
+                    point.risk.model, inputs, at, width=[width] * layers, activation=activation, generator=generator
+                )
                 for sample in range(config.samples):
                     drawn = embedding if sample == 0 else _another(embedding, generator)
                     yield _certified(point, drawn, activation, sample)

@@ -35,7 +35,9 @@ def walk_along_and_across(
     Returns:
         Losses and distances; the line runs along the eigenvector of the largest eigenvalue.
     """
-    embedding = lift(point.risk.model, OUTPUT_MAP, inputs, _EXTRA_WIDTH, config.activation, generator)
+    embedding = lift(
+        point.risk.model, inputs, OUTPUT_MAP, width=_EXTRA_WIDTH, activation=config.activation, generator=generator
+    )
     lifted = point.risk.with_model(embedding.model)
     path = embedding.manifold.path(embedding.manifold.sample(generator))
     along = torch.linspace(0, 1, config.points, dtype=torch.float64).tolist()
@@ -70,7 +72,7 @@ def lift_approximately(point: CriticalPoint, inputs: Tensor, config: SmoothConfi
     """
     errors, gradients, smallest, negative = [], [], [], []
     for epsilon in config.epsilons:
-        embedding = approximate_lift(point.risk.model, OUTPUT_MAP, inputs, epsilon=epsilon, activation=nn.Tanh())
+        embedding = approximate_lift(point.risk.model, inputs, OUTPUT_MAP, epsilon=epsilon, activation=nn.Tanh())
         risk = point.risk.with_model(embedding.model)
         errors.append(largest_output_gap(point.risk, risk))
         gradients.append(float(risk.gradient().norm()))
@@ -113,12 +115,12 @@ def split_and_lift(
     for point in points:
         neurons = point.risk.model.get_submodule(HIDDEN_MAP).out_features
         for neuron, share in ((n, s) for n in range(int(str(neurons))) for s in config.shares):
-            wider = split(point.risk.model, HIDDEN_MAP, neuron, share)
+            wider = split(point.risk.model, None, HIDDEN_MAP, neuron=neuron, share=share)
             risk = point.risk.with_model(wider.model)
             certificate = certify(risk)
             if certificate.kind != "strict saddle":
                 continue
-            deeper = lift(wider.model, OUTPUT_MAP, inputs, activation="elu", generator=generator)
+            deeper = lift(wider.model, inputs, OUTPUT_MAP, activation="elu", generator=generator)
             lifted = point.risk.with_model(deeper.model)
             spectra = (
                 spectrum_of(point.record.label, point.risk, point.certificate),

@@ -79,7 +79,7 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     row["steps"] = recorded
     for arm in ARMS:
         model = grown[arm]
-        rule = make(model) if arm == "scratch" else carry_over(optimizer, shallow, model)
+        rule = make(model) if arm == "scratch" else carry_over(optimizer, old=shallow, new=model)
         if arm == "scratch":
             _train(model, rule, x, y, loss, minibatches(len(x), min(config.batch, len(x)), seed), config.before)
         losses: list[float] = []
@@ -101,8 +101,8 @@ def _grown(config: Settings, risk: EmpiricalRisk, seed: int) -> tuple[dict[str, 
     """Return the network that each arm goes on with, and the escape."""
     draws = torch.Generator().manual_seed(seed)
     shape = {"at": _SITE, "width": config.width, "activation": config.activation}
-    found = escape(risk, **shape, neurons=config.neurons, ridge=config.ridge, tolerance=inf, generator=draws)
-    lifted = lift(risk.model, inputs=risk.batches, **shape, generator=draws).model
+    found = escape(risk, neurons=config.neurons, ridge=config.ridge, tolerance=inf, generator=draws, **shape)
+    lifted = lift(risk.model, risk.batches, generator=draws, **shape).model
     noisy = copy_model(lifted)
     with torch.no_grad():
         for parameter in noisy.get_submodule(_SITE).parameters():

@@ -81,7 +81,7 @@ def _ranked(config: Settings, network: str, seed: int, device: torch.device) -> 
         for order, count in product(ways, config.counts):
             if count > len(order):
                 continue
-            folded = fold(model, probe_x, at=order[:count], how="least-squares").model
+            folded = fold(model, probe_x, at=order[:count], method="least-squares").model
             found = _measured(config, folded, test)
             _trained(config, folded, x, y, config.tune, config.learning_rate / 3, seed)
             found |= {"by": by, "count": count, "layers": order[:count], "tuned": 100 * accuracy(folded, *test)}

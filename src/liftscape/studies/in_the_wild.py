@@ -93,7 +93,7 @@ def _look_at_the_trained(device: torch.device) -> dict[str, Any]:
     model, held_out = model.to(device), _batches(x, y, device)
     rows = layer_linearity(model, held_out).rows
     calibration = EmpiricalRisk(model, "cross_entropy", _batches(*data.mnist(samples=_CALIBRATION), device))
-    folded = fold_within(calibration, _BUDGET, by="accuracy", held_out=held_out)
+    folded = fold_within(calibration, budget=_BUDGET, by="accuracy", held_out=held_out)
     return {
         "accuracy": folded.steps[0].held_out,
         "folded": [step.to_dict() for step in folded.steps],

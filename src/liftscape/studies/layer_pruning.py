@@ -117,7 +117,7 @@ def _fold_all(config: Settings, model: nn.Module, seed: int, x: Tensor, y: Tenso
         draws = [torch.randperm(len(places), generator=generator)[:count].tolist() for _ in range(config.draws)]
         choices = [("linear", ranked[:count]), *(("random", [places[place] for place in draw]) for draw in draws)]
         for by, names in choices:
-            folded = fold(model, calibration, at=names, how="least-squares").model
+            folded = fold(model, calibration, at=names, method="least-squares").model
             after = _measure(folded, test_x, test_y)
             tuned = deepcopy(folded)
             train(

@@ -81,8 +81,8 @@ def _leaving(config: Settings, case: Case, rule: str, largest: float, random: bo
     x, y = next(iter(case.deeper.batches))
     made = train_ensemble(
         lambda: make().to(device),
-        (x.to(device), y.to(device)),
         "mse",
+        (x.to(device), y.to(device)),
         starts=config.runs,
         steps=config.steps,
         learning_rate=1e-3 if rule == "Adam" else 0.5 / largest,

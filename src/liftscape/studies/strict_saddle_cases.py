@@ -96,19 +96,19 @@ def build_case(config: Settings, name: str, seed: int) -> Case:
     shallow, inputs = planted_minimum(config, seed)
     generator = torch.Generator().manual_seed(seed)
     if kind == "interior":
-        embedding = lift(shallow.model, OUTPUT, inputs, 4, "elu", generator)
+        embedding = lift(shallow.model, inputs, OUTPUT, width=4, activation="elu", generator=generator)
         return Case(shallow, shallow.with_model(embedding.model), embedding.manifold)
     if kind == "boundary":
-        embedding = lift(shallow.model, OUTPUT, inputs, 4, "leaky_relu", generator)
+        embedding = lift(shallow.model, inputs, OUTPUT, width=4, activation="leaky_relu", generator=generator)
         kind = _onto_the_kink(shallow, embedding.model, embedding.sites[0].pieces[0], inputs, value == "down")
         return Case(shallow, shallow.with_model(embedding.model), None, kind)
     if kind == "split":
-        embedding = split(shallow.model, HIDDEN, 0, float(value))
+        embedding = split(shallow.model, None, HIDDEN, neuron=0, share=float(value))
         law = embedding.predict_inertia((0, 0, shallow.size), shallow)
         return Case(
             shallow, shallow.with_model(embedding.model), None, str(law), law.negative[0] if law.exact else None
         )
-    embedding = approximate_lift(shallow.model, OUTPUT, inputs, epsilon=float(value), activation=nn.Tanh())
+    embedding = approximate_lift(shallow.model, inputs, OUTPUT, epsilon=float(value), activation=nn.Tanh())
     deeper = shallow.with_model(embedding.model)
     units = _units(deeper, float(value))
     J = embedding.chart.jacobian(trainable_parameters(embedding.model)) * units

@@ -13,7 +13,7 @@ from liftscape.outcomes import LiftscapeError
 __all__ = ["carry_over"]
 
 
-def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimizer:
+def carry_over(optimizer: Optimizer, *, old: nn.Module, new: nn.Module) -> Optimizer:
     """Return an optimizer of the new network that goes on where another one stands with the old network.
 
     Parameters that the new network took over, by name and value, keep their state (momentum, moments, step count) and
@@ -40,7 +40,7 @@ def carry_over(optimizer: Optimizer, old: nn.Module, new: nn.Module) -> Optimize
         >>> optimizer = torch.optim.SGD(old.parameters(), lr=0.1, momentum=0.9)
         >>> old(torch.ones(1, 2)).sum().backward()
         >>> optimizer.step()
-        >>> len(carry_over(optimizer, old, deepcopy(old)).state)
+        >>> len(carry_over(optimizer, old=old, new=deepcopy(old)).state)
         4
     """
     if not isinstance(optimizer, Optimizer):

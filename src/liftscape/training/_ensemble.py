@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from liftscape._random import as_seed
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk
 from liftscape.training._rules import make_rule
@@ -78,8 +79,8 @@ class Ensemble(Outcome):
 
 def train_ensemble(
     make_model: Callable[[], nn.Module],
-    data: tuple[Tensor, Tensor],
     loss: Literal["mse", "cross_entropy"] | Loss,
+    data: tuple[Tensor, Tensor],
     *,
     starts: int = 256,
     steps: int = 2000,
@@ -88,7 +89,7 @@ def train_ensemble(
     momentum: float = 0.0,
     batch_size: int | None = None,
     scale: "float | Sequence[float]" = 1.0,
-    seed: int = 0,
+    generator: torch.Generator | int | None = None,
     record: Sequence[int] | None = None,
     snapshots: Sequence[int] = (),
     chunk: int | None = None,
@@ -103,8 +104,8 @@ def train_ensemble(
 
     Args:
         make_model: makes a network, drawing from torch's global generator, which is left as it was.
-        data: inputs and targets.
         loss: ``"mse"``, ``"cross_entropy"`` or a callable(output, target) that gives the mean over the batch.
+        data: inputs and targets.
         starts: how many networks, K.
         steps: how many steps.
         learning_rate: one for all, or one for each.
@@ -112,7 +113,7 @@ def train_ensemble(
         momentum: of SGD.
         batch_size: samples of each step, without replacement within an epoch; all of them when None.
         scale: times which the parameters are drawn, one for all or one for each.
-        seed: of the first network.
+        generator: the seed of the first network, or a generator that it is drawn from; 0 when None.
         record: the steps before which the risk on all data is recorded; about 200, denser at the beginning, when None.
         snapshots: the steps before which the parameters are kept.
         chunk: how many networks train at a time, which bounds the memory; all when None.
@@ -129,7 +130,7 @@ def train_ensemble(
     Example:
         >>> x = torch.linspace(-1, 1, 16, dtype=torch.float64)[:, None]
         >>> make = lambda: nn.Linear(1, 1, dtype=torch.float64)
-        >>> made = train_ensemble(make, (x, 2 * x), "mse", starts=3, steps=300, learning_rate=0.5)
+        >>> made = train_ensemble(make, "mse", (x, 2 * x), starts=3, steps=300, learning_rate=0.5)
         >>> made.losses.shape[0], bool((made.losses[:, -1] < 1e-20).all())
         (3, True)
     """
@@ -137,6 +138,7 @@ def train_ensemble(
     _check(starts, steps, batch_size, samples, chunk)
     rates, scales = per_network(learning_rate, starts, "learning_rate"), per_network(scale, starts, "scale")
     recorded = _recorded(steps) if record is None else tuple(sorted({*record, steps}))
+    seed = as_seed(generator)
     seeds = range(seed, seed + starts)
     first = initial_model(make_model, seeds[0], scales[0])
     # Refuses what cannot be trained: data that do not fit, random models.

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from liftscape._random import as_generator
 from liftscape.escaping import Escape, escape
 from liftscape.functional import arguments_of
 from liftscape.outcomes import LiftscapeError, NotStuckError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 from liftscape.samples import Batch
 from liftscape.training._carry import carry_over
 
@@ -90,9 +91,10 @@ class GrowthSchedule:
         activation: "nn.Module | type[nn.Module] | str | None" = None,
         starts: int = 32,
         ridge: float = 0.1,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | int | None = None,
         callback: Callable[[Growth], None] | None = None,
     ) -> None:
+        require_risk(risk, "GrowthSchedule")
         if layers < 0 or patience < 1 or not 0 <= fall < 1:
             raise LiftscapeError(
                 f"layers must be at least 0, patience at least 1 and fall a share below 1, but {layers}, {patience} "
@@ -101,7 +103,7 @@ class GrowthSchedule:
         self.risk, self.attempts = risk, list[Growth]()
         self._layers, self._fall, self._callback = layers, fall, callback
         self._at = [at] if isinstance(at, str) else at
-        draws = torch.Generator().manual_seed(0) if generator is None else generator
+        draws = as_generator(generator)
         self._how: dict[str, Any] = {"width": width, "neurons": neurons, "activation": activation}
         self._how |= {"starts": starts, "ridge": ridge, "generator": draws}
         self._losses: deque[float] = deque(maxlen=2 * patience)
@@ -134,7 +136,7 @@ class GrowthSchedule:
             # Nothing is left to be learnt.
             return model, optimizer
         if found.status == "found":
-            model, optimizer = found.model, carry_over(optimizer, model, found.model)
+            model, optimizer = found.model, carry_over(optimizer, old=model, new=found.model)
         self.attempts.append(Growth(self._steps, found, model, optimizer))
         if self._callback is not None:
             self._callback(self.attempts[-1])

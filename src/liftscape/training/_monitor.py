@@ -10,13 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from liftscape._random import as_generator
 from liftscape.curvature import Basis, Hessian, eigenpairs
 from liftscape.derivatives import slice_batch
 from liftscape.functional import untouched
 from liftscape.linearity import LinearityRow, rows_of, watching_pieces
 from liftscape.operators import all_finite
 from liftscape.outcomes import LiftscapeError, NotFiniteError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Monitor", "Reading"]
 
@@ -100,8 +101,9 @@ class Monitor:
         *,
         probe: int = 32,
         search_every: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | int | None = None,
     ) -> None:
+        require_risk(risk, "Monitor")
         if probe < 2:
             raise LiftscapeError(f"a monitor needs at least 2 samples, but probe is {probe}.")
         if search_every is not None and search_every < 1:
@@ -109,7 +111,7 @@ class Monitor:
         self._search_every = search_every
         self._data = slice_batch(next(iter(risk.batches)), 0, probe)
         self.risk = EmpiricalRisk(risk.model, risk.loss, [self._data])
-        draws = torch.Generator().manual_seed(0) if generator is None else generator
+        draws = as_generator(generator)
         self._vectors = torch.randn(4, self.risk.size, generator=draws, dtype=torch.float64)
         self._modules: list[str] | None = None
         self.readings: list[Reading] = []
@@ -179,7 +181,7 @@ class Monitor:
         if self._search_every is None or len(self.readings) % self._search_every or H.size < 2:
             return lowest, highest
         found = eigenpairs(
-            H, 1, "both", tolerance=_TOLERANCE, generator=torch.Generator().manual_seed(len(self.readings))
+            H, 1, which="both", tolerance=_TOLERANCE, generator=torch.Generator().manual_seed(len(self.readings))
         )
         self._vectors = torch.cat([found.vectors.T, self._vectors[2:].to(found.vectors)])
         reach = [

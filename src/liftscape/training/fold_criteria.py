@@ -61,7 +61,7 @@ def orders(
         Names of activations by criterion.
     """
     runs = candidates(model, x)
-    found = fold_within(EmpiricalRisk(model, "cross_entropy", (x, y)), _EVERYTHING, at=list(runs))
+    found = fold_within(EmpiricalRisk(model, "cross_entropy", (x, y)), budget=_EVERYTHING, at=list(runs))
     # What it could no longer tell apart goes last, in the order of the layers.
     ours = [step.activation for step in found.steps[1:]]
     ours += [name for name in runs if name not in ours]
