@@ -150,10 +150,14 @@ def check_share(name: str, probes: int, steps: int, seeds: int) -> None:
     made = [spectral_density(H, probes=probes, steps=steps, generator=generator(seed)) for seed in range(seeds)]
     exact = float((values < 0).mean())
     covers(lambda seed, confidence: made[seed].mass_below(0.0, confidence)[1:], exact, seeds)
-    value, low, high = made[0].mass_below(0.0)
-    assert 0 <= low <= value <= high <= 1
+    widths = []
+    for density in made[:25]:
+        value, low, high = density.mass_below(0.0, 0.95)
+        assert 0 <= low <= value <= high <= 1
+        widths.append(high - low)
+    # Ends are counts of eigenvalues, so that one interval of ten eigenvalues may be wider than most.
     if probes == 5 and steps == 20 and name not in {"one next to the threshold", "far apart"}:
-        assert high - low <= 0.25
+        assert np.mean(widths) <= 0.25
 
 
 @pytest.mark.parametrize(
@@ -172,13 +176,14 @@ def test_shares(name: str, probes: int, steps: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("probes", [5, 30, 100])
 @pytest.mark.parametrize("name", ["one dominates", "one dominates below", "two of either sign", "linear"])
-@pytest.mark.parametrize("power", [1, 2])
-def test_means(name: str, probes: int, power: int) -> None:
+def test_means(name: str, probes: int) -> None:
     H = MATRICES[name]
-    exact = float((torch.linalg.eigvalsh(H) ** power).mean())
     # Four steps are exact for polynomials of degree 7.
     made = [spectral_density(H, probes=probes, steps=4, generator=generator(seed)) for seed in range(SEEDS)]
-    covers(lambda seed, confidence: made[seed].mean(lambda x: x**power, confidence)[1:], exact, SEEDS)
+    for power in (1, 2):
+        exact = float((torch.linalg.eigvalsh(H) ** power).mean())
+        mean = lambda seed, confidence, power=power: made[seed].mean(lambda x: x**power, confidence)[1:]
+        covers(mean, exact, SEEDS)
 
 
 def test_a_share_in_single_precision_claims_no_more_than_its_digits() -> None:

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch.func import grad, grad_and_value, vjp, vmap
 
 from liftscape.outcomes import NotFiniteError
 from liftscape.risk import EmpiricalRisk
@@ -34,6 +34,10 @@ class Landscape(ABC):
         """Return ∇R at each vector."""
 
     @abstractmethod
+    def both(self, thetas: Float[Tensor, "K M"]) -> tuple[Float[Tensor, " K"], Float[Tensor, "K M"]]:
+        """Return R and ∇R at each vector."""
+
+    @abstractmethod
     def hessians(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M M"]:
         """Return the symmetric part of the computed ∇²R at each vector."""
 
@@ -49,6 +53,10 @@ class SequentialLandscape(Landscape):
     def gradients(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return ∇R at each vector."""
         return torch.stack([self.risk.gradient(self.risk.unflatten(theta)) for theta in thetas])
+
+    def both(self, thetas: Float[Tensor, "K M"]) -> tuple[Float[Tensor, " K"], Float[Tensor, "K M"]]:
+        """Return R and ∇R at each vector."""
+        return self.values(thetas), self.gradients(thetas)
 
     def hessians(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M M"]:
         """Return the symmetric part of the computed ∇²R at each vector."""
@@ -74,6 +82,11 @@ class VmappedLandscape(Landscape):
     def gradients(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return ∇R at each vector."""
         return vmap(grad(self._value), chunk_size=self._lanes(thetas))(thetas.detach())
+
+    def both(self, thetas: Float[Tensor, "K M"]) -> tuple[Float[Tensor, " K"], Float[Tensor, "K M"]]:
+        """Return R and ∇R at each vector."""
+        gradients, values = vmap(grad_and_value(self._value), chunk_size=self._lanes(thetas))(thetas.detach())
+        return values.detach(), gradients
 
     def hessians(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M M"]:
         """Return the symmetric part of the computed ∇²R at each vector."""

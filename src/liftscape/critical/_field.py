@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -50,6 +51,23 @@ class Field:
     def gradient_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
         """Return what rounding can do to each component of the gradients."""
         return _spread(self.gradients, thetas)
+
+    def noise(self, thetas: Float[Tensor, "K M"]) -> tuple[Float[Tensor, " K"], Float[Tensor, "K M"]]:
+        """Return what rounding can do to the values and to each component of the gradients, from the same passes."""
+
+        def joined(rows: Float[Tensor, "K M"]) -> Float[Tensor, "K N"]:
+            values, gradients = self.landscape.both(rows)
+            return torch.cat([values[:, None], gradients], dim=1)
+
+        undefined = self.theta.new_full((len(self.theta) + 1,), torch.nan)
+        spread = _spread(lambda rows: _where_defined(joined, rows, undefined), thetas)
+        return spread[:, 0], spread[:, 1:]
+
+    @cached_property
+    def noise_here(self) -> tuple[float, Float[Tensor, " M"]]:
+        """What rounding can do to R(θ) and to ∇R(θ), measured once, since several steps compare with it."""
+        value, gradient = self.noise(self.theta[None])
+        return float(value[0]), gradient[0]
 
     def value_noise(self, thetas: Float[Tensor, "K M"]) -> Float[Tensor, " K"]:
         """Return what rounding can do to the values."""

@@ -13,18 +13,19 @@ from liftscape.critical._batched import Landscape
 from liftscape.critical._flatness import FLAT, flatness_of_spectrum
 from liftscape.critical._line_search import backtrack
 from liftscape.critical._newton_mr import LocalModel, Method, local_model, polishing_step, propose
+from liftscape.critical._runaway import WINDOW, nears, runs_away, stands_still
 
 __all__ = ["End", "Progress", "Search", "SearchState"]
 
 Progress = Callable[[int, int], None]
 
 _FIRST_DAMPING = {"newton-mr": 0.0, "minimum": 1e-2, "gradient-norm": 1e-1}
-_POLISHING_STEPS, _STALLED_STEPS, _WINDOW = 4, 8, 15
-_RUNAWAY = 1e4
+_POLISHING_STEPS, _STALLED_STEPS = 4, 8
+_RUNAWAY, _LOST = 1e4, 3
 # Saturated units are flat to rounding, and were driven far from the start.
 _FAR, _ROUNDING = 20.0, 1e-13
-# At a critical point the last steps shrink faster than geometrically, or are short; towards infinity they do neither.
-_TAIL, _GEOMETRIC, _LONG = 5, 0.2, 1e-3
+# A direction that is flat for a reason of structure is so everywhere, but for rounding.
+_ALWAYS_FLAT = 1e-10
 
 
 class End(IntEnum):
@@ -45,8 +46,10 @@ class SearchState:
 
     Attributes:
         thetas: the points, (K, M).
-        start_norms: ‖θ‖ at the start, (K,).
+        starts: the points at the start, (K, M).
+        expected: ∇R here as the quadratic model at the last point had it, (K, M); nan at the start.
         damping: μ relative to max |λ|, (K,).
+        lost: evaluations in a row at which nothing said that a critical point is neared, (K,).
         polished: Newton steps taken since ‖g‖ came below the tolerance, (K,).
         stalled: line searches in a row that found no decrease, (K,).
         ends: an :class:`End` for each point, (K,).
@@ -55,8 +58,10 @@ class SearchState:
     """
 
     thetas: Float[Tensor, "K M"]
-    start_norms: Float[Tensor, " K"]
+    starts: Float[Tensor, "K M"]
+    expected: Float[Tensor, "K M"]
     damping: Float[Tensor, " K"]
+    lost: Int[Tensor, " K"]
     polished: Int[Tensor, " K"]
     stalled: Int[Tensor, " K"]
     ends: Int[Tensor, " K"]
@@ -96,8 +101,10 @@ class Search:
         zeros, counters = thetas.new_zeros(count), torch.zeros(count, dtype=torch.long, device=thetas.device)
         return SearchState(
             thetas=thetas.detach().clone(),
-            start_norms=thetas.norm(dim=1),
+            starts=thetas.detach().clone(),
+            expected=torch.full_like(thetas, torch.nan),
             damping=zeros + _FIRST_DAMPING[self.method],
+            lost=counters,
             polished=counters,
             stalled=counters,
             ends=counters + End.RUNNING,
@@ -118,13 +125,17 @@ class Search:
         moves, fractions = self._moves(thetas, model, norms, state.damping[rows])
         small = norms <= self.tolerance
         stalled = torch.where(fractions > 0, 0, state.stalled[rows] + 1)
-        ends = self._ends(state, rows, history, model, small, stalled)
+        lost = state.lost[rows] + 1
+        lost[nears(history[-3:, rows], model.gradients - state.expected[rows])] = 0
+        ends = self._ends(state, rows, history, model, small, stalled, lost)
         moves = torch.where((ends == End.RUNNING)[:, None], moves, 0.0)
         history[-1, rows, 2] = moves.norm(dim=1)
         return replace(
             state,
             thetas=state.thetas.index_copy(0, rows, thetas + moves),
+            expected=state.expected.index_copy(0, rows, model.gradient_after(moves)),
             damping=state.damping.index_copy(0, rows, _adapt(state.damping[rows], fractions)),
+            lost=state.lost.index_copy(0, rows, lost),
             polished=state.polished.index_add(0, rows, small.long()),
             stalled=state.stalled.index_copy(0, rows, stalled),
             ends=state.ends.index_copy(0, rows, ends),
@@ -145,7 +156,7 @@ class Search:
         still = state.ends == End.RUNNING
         small = state.history[-1, :, 1] <= self.tolerance if len(state.history) else still & False
         away = torch.tensor(
-            [_runs_away(track, len(track) - 1) for track in state.history.unbind(1)], device=still.device
+            [runs_away(track, len(track) - 1) for track in state.history.unbind(1)], device=still.device
         )
         end = torch.where(state.flatness > FLAT, int(End.FLAT), int(End.EXHAUSTED))
         end = torch.where(small, int(End.CONVERGED), end)
@@ -171,25 +182,40 @@ class Search:
         return moves, fractions
 
     def _ends(
-        self, state: SearchState, rows: Tensor, history: Tensor, model: LocalModel, small: Tensor, stalled: Tensor
+        self,
+        state: SearchState,
+        rows: Tensor,
+        history: Tensor,
+        model: LocalModel,
+        small: Tensor,
+        stalled: Tensor,
+        lost: Tensor,
     ) -> Tensor:
         """Return an End for each running point."""
         ends = torch.full_like(rows, int(End.RUNNING))
         flat = flatness_of_spectrum(model.eigenvalues, model.components)
         singular = model.eigenvalues.abs().amin(dim=1) <= _ROUNDING * model.largest[:, 0]
-        tired = (stalled >= _STALLED_STEPS) | ((flat > FLAT) & _stands_still(history[-_WINDOW:, rows]))
+        tired = (stalled >= _STALLED_STEPS) | ((flat > FLAT) & stands_still(history[-WINDOW:, rows]))
         ends[tired & ~small] = torch.where(flat > FLAT, int(End.FLAT), int(End.STALLED))[tired & ~small]
         done = small & ((stalled > 0) | (state.polished[rows] >= _POLISHING_STEPS))
         norms = state.thetas[rows].norm(dim=1)
-        runaway = norms > _RUNAWAY * (1 + state.start_norms[rows])
-        ends[runaway | ~torch.isfinite(history[-1, rows]).all(dim=1)] = int(End.DIVERGING)
+        reach = 1 + state.starts[rows].norm(dim=1)
+        runaway = (norms > _RUNAWAY * reach) & (lost >= _LOST)
+        ends[(runaway & ~small) | ~torch.isfinite(history[-1, rows]).all(dim=1)] = int(End.DIVERGING)
         for index in torch.nonzero(done).squeeze(1).tolist():
             track = history[:, rows[index]]
             first = int((track[:, 1] <= self.tolerance).long().argmax())
-            far = bool(singular[index]) and float(norms[index]) > _FAR * (1 + float(state.start_norms[rows[index]]))
-            away = far or _runs_away(track, first, float(norms[index]))
+            far = bool(singular[index]) and float(norms[index]) > _FAR * float(reach[index])
+            flattened = far and self._has_flattened(state.starts[rows[index]], model, index)
+            away = flattened or runs_away(track, first, float(norms[index]))
             ends[index] = int(End.DIVERGING if away else End.CONVERGED)
         return ends
+
+    def _has_flattened(self, start: Tensor, model: LocalModel, index: int) -> bool:
+        """Tell whether directions in which a point is flat were curved at its start, as where units saturate."""
+        null = model.vectors[index][:, model.eigenvalues[index].abs() <= _ROUNDING * model.largest[index]]
+        before = self.landscape.hessians(start[None])[0]
+        return not bool((before @ null).norm() <= _ALWAYS_FLAT * before.norm())
 
 
 def _adapt(damping: Tensor, fractions: Tensor) -> Tensor:
@@ -199,21 +225,3 @@ def _adapt(damping: Tensor, fractions: Tensor) -> Tensor:
     failed = (10 * damping).clamp(min=1e-2)
     adapted = torch.where(fractions >= 1, relaxed, torch.where(fractions <= 1 / 16, raised, damping))
     return torch.where(fractions == 0, failed, adapted)
-
-
-def _stands_still(window: Tensor) -> Tensor:
-    """Tell points (steps, K, 3) whose risk and gradient norm have not moved by a hundredth over the window."""
-    if len(window) < _WINDOW:
-        return torch.zeros(window.shape[1], dtype=torch.bool, device=window.device)
-    first, last = window[0, :, :2], window[-1, :, :2]
-    return ((first - last).abs() <= 1e-2 * first.abs()).all(dim=1)
-
-
-def _runs_away(track: Tensor, last: int, norm: float | None = None) -> bool:
-    """Tell whether ‖g‖ falls only geometrically while steps stay long: the infimum lies at infinity."""
-    first = max(0, last - _TAIL)
-    if last - first < 3 or not bool(torch.isfinite(track[first : last + 1]).all()):
-        return False
-    lengths, decay = track[first:last, 2], track[last, 1] / track[first, 1]
-    scale = 1.0 if norm is None else 1 + norm
-    return bool(decay < 1) and float(decay) > _GEOMETRIC ** (last - first) and float(lengths.min()) > _LONG * scale

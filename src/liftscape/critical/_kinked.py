@@ -52,9 +52,7 @@ def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
     Returns:
         Whether it does on one of four random lines.
     """
-    draws = torch.Generator().manual_seed(0)
-    rays = torch.randn(_LINES, len(field.theta), generator=draws, dtype=torch.float64).to(field.theta)
-    rays = (1 + field.theta.abs().mean()) * rays / rays.norm(dim=1, keepdim=True)
+    rays = _rays(field)
     apart, noise = [], field.gradient_noise(field.theta + _RADII[1] * rays[:1]).norm()
     for radius in _RADII:
         ahead, behind = field.gradients(torch.cat([field.theta + radius * rays, field.theta - radius * rays])).chunk(2)
@@ -62,6 +60,32 @@ def jumps(field: Field, gradient: Float[Tensor, " M"]) -> bool:
         apart.append(torch.stack(sides).nan_to_num(0.0, 0.0, 0.0).norm(dim=2))
     wide, close = apart
     return bool(((close > _SHRUNK * wide) & (close > 10 * noise)).any())
+
+
+def _leaps(field: Field) -> bool:
+    """Tell whether R itself differs from side to side of θ by what does not shrink with the distance.
+
+    Args:
+        field: R and ∇R around θ.
+
+    Returns:
+        Whether it does on one of four random lines.
+    """
+    rays, apart = _rays(field), []
+    for radius in _RADII:
+        sides = torch.cat([radius * rays, -radius * rays])
+        apart.append((field.values(field.theta + sides) - field.values(field.theta[None])).nan_to_num(0.0).abs())
+    # Beside θ, since at θ rounding itself may lead from side to side.
+    noise = field.value_noise(field.theta + _RADII[1] * rays[:1])
+    wide, close = apart
+    return bool(((close > _SHRUNK * wide) & (close > 10 * noise)).any())
+
+
+def _rays(field: Field) -> Float[Tensor, "K M"]:
+    """Draw directions as long as the parameters."""
+    draws = torch.Generator().manual_seed(0)
+    rays = torch.randn(_LINES, len(field.theta), generator=draws, dtype=torch.float64).to(field.theta)
+    return (1 + field.theta.abs().mean()) * rays / rays.norm(dim=1, keepdim=True)
 
 
 def judge_kinked(
@@ -109,6 +133,8 @@ def judge_kinked(
     if sides.resolution > _COARSE * tolerance:
         coarse = f"gradients below {sides.resolution:.0e} are not told from 0"
         return Verdict("undecided", f"{where}, and {coarse} on the sides of it")
+    if _leaps(field):
+        return Verdict("undecided", f"{where}, and R itself jumps there")
     if not jumps(field, risk.gradient()):
         return Verdict("undecided", f"{where}, but the gradient is continuous there")
     return Verdict("non-smooth stationary", f"{where}; 0 is a generalised gradient there, and no descent was found")

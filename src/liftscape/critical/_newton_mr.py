@@ -53,6 +53,11 @@ class LocalModel:
         """Return V times the coordinates."""
         return torch.einsum("kij,kj->ki", self.vectors, coordinates)
 
+    def gradient_after(self, moves: Float[Tensor, "K M"]) -> Float[Tensor, "K M"]:
+        """Return g + H·moves."""
+        along = torch.einsum("kij,ki->kj", self.vectors, moves)
+        return self.gradients + self.from_eigenbasis(self.eigenvalues * along)
+
 
 @dataclass(frozen=True)
 class Proposal:

@@ -102,7 +102,7 @@ def reduced_risk(field: Field, spectrum: Spectrum) -> ReducedRisk:
         field, field.theta, spectrum.vectors[:, null], spectrum.vectors[:, ~null], spectrum.eigenvalues[~null]
     )
     if len(start.curvatures):
-        noise = field.gradient_noise(field.theta[None])[0]
+        noise = field.noise_here[1]
         start = replace(start, shortest=float(((noise @ start.range.abs()) / start.curvatures.abs()).norm()))
     thetas, _ = start.corrected(start.null.new_zeros(1, start.dimension), exact=True)
     value = float(field.values(thetas)[0])

@@ -62,11 +62,12 @@ def smoothness(risk: EmpiricalRisk, field: Field, H: SymmetricOperator, seed: in
     # Of both sides together, and of each beside θ: what is even in h cancels in the first, what is odd does not.
     errors = torch.stack([ahead - behind - 2 * bent, ahead - here - bent, behind - here + bent])
     # What rounding does differs with the step more than with the ray, and does not become less further away.
-    sampled = field.gradient_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
-    sampled = sampled.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
+    of_values, of_gradients = field.noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
+    sampled = of_gradients.reshape(_RUNGS, _DRAWS, -1).amax(dim=1).cummax(dim=0).values
     noise = 4 * sampled[:, None, :] + 2 * steps[:, None, None] * moved[None]
-    noise = noise + field.gradient_noise(field.theta[None])
-    values, spread = _value_errors(field, steps, offsets, here[0], curved, rays, moved.amax(dim=0))
+    noise = noise + field.noise_here[1]
+    sampled = of_values.reshape(_RUNGS, _DRAWS).amax(dim=1).cummax(dim=0).values
+    values, spread = _value_errors(field, steps, offsets, here[0], curved, rays, moved.amax(dim=0), sampled)
     lowest, worst = float("inf"), None
     for index, ray in enumerate(rays):
         seen = [onset(steps, error[:, index], noise[:, index]) for error in errors]
@@ -113,16 +114,17 @@ def _value_errors(
     curved: Float[Tensor, "K M"],
     rays: Float[Tensor, "K M"],
     moved: Float[Tensor, " M"],
+    sampled: Float[Tensor, " L"],
 ) -> tuple[Float[Tensor, "2 L K"], Float[Tensor, "L K"]]:
     """Return R(θ ± hu) − R(θ) ∓ h∇R·u − h²uᵀ∇²R u/2, and what rounding can make of it."""
     values = field.values(torch.cat([field.theta[None], field.theta + offsets, field.theta - offsets]))
     ahead, behind = values[1:].reshape(2, len(steps), len(rays))
     slopes, curvatures = steps[:, None] * (rays @ gradient), steps[:, None] ** 2 * (rays * curved).sum(dim=1) / 2
     errors = torch.stack([ahead - values[0] - slopes - curvatures, behind - values[0] + slopes - curvatures])
-    sampled = field.value_noise((field.theta + steps[:, None, None] * rays[:_DRAWS]).flatten(0, 1))
-    noise = sampled.reshape(len(steps), _DRAWS).amax(dim=1).cummax(dim=0).values + field.value_noise(field.theta[None])
+    # What is more at θ than next to it is a jump, which is not to be hidden by itself.
+    noise = sampled + sampled[:1].clamp_max(field.noise_here[0])
     rounding = 64 * torch.finfo(steps.dtype).eps * (slopes.abs() + curvatures.abs())
-    blurred = steps * field.gradient_noise(field.theta[None]).norm() + steps**2 * moved.norm()
+    blurred = steps * field.noise_here[1].norm() + steps**2 * moved.norm()
     return errors, 4 * noise[:, None] + rounding + 4 * blurred[:, None]
 
 

@@ -9,6 +9,7 @@ from liftscape.critical._higher_order import descent_in_null_space
 from liftscape.critical._null_profile import null_profile
 from liftscape.critical._reduced import ReducedRisk, reduced_risk
 from liftscape.critical._spectrum import Spectrum, explain_zeros
+from liftscape.critical._underflow import underflows
 from liftscape.critical._verdict import Verdict, verdict_of_inertia
 from liftscape.curvature import FlatManifold
 from liftscape.risk import EmpiricalRisk
@@ -83,6 +84,8 @@ def judge_zeros(
             else ("it could not be followed")
         )
         return Verdict("minimum candidate", f"{counts}, with {explained.dimension} zeros said to be flat, but {what}")
+    if verdict.kind == "degenerate local minimum" and underflows(risk, field):
+        return Verdict("minimum candidate", f"{counts}, but numbers underflow to zero, which may hide what R does")
     return verdict
 
 

@@ -13,7 +13,7 @@ from liftscape.derivatives._point import Point, slice_batch
 from liftscape.derivatives._second_derivative import name_custom_function
 from liftscape.derivatives._slope import Line, certainly_not
 from liftscape.derivatives._split import moved
-from liftscape.functional import MODEL_ERRORS
+from liftscape.functional import MODEL_ERRORS, RandomRounding
 from liftscape.outcomes import LiftscapeError, ModelError
 from liftscape.samples import Batch, batch_size
 
@@ -24,6 +24,8 @@ _PIECES, _SAMPLES = 6, 4
 _DRAWS = 2
 # Moves in per cent, and how many draws, of points far away.
 _FAR, _FAR_DRAWS = 100.0, 4
+# How often rounding of what torch gives is drawn.
+_BLURS = 3
 
 
 def settle(point: Point, direction: Mapping[str, Tensor], row: tuple[str, slice] | None, zeros: float) -> None:
@@ -110,7 +112,11 @@ def _line(
     probe = None if row is None else signs[row[0]].reshape(-1)[row[1]] * _size(point.leaves[row[0]].reshape(-1)[row[1]])
 
     def value(shift: float, nudge: int = 0) -> float:
-        return value_at(_nudged(shifted(point, along, shift), nudge) if nudge else shifted(point, along, shift))
+        there = shifted(point, along, shift)
+        if not nudge:
+            return value_at(there)
+        with RandomRounding(nudge):
+            return value_at(_nudged(there, nudge))
 
     def value_at(at: Point) -> float:
         if row is None:
@@ -127,18 +133,36 @@ def _line(
         )[0]
         return (part.reshape(-1)[row[1]] * probe).sum()
 
+    def slopes_at(at: Point, twice: bool) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            of = probed(at, True) if twice else at.loss_on(piece)
+            return unflatten(gradient_of(of, list(at.leaves.values())), at.leaves)
+
+    def claimed(products: Mapping[str, Tensor]) -> float:
+        return sum(float((products[name] * part).sum()) for name, part in along.items())
+
     at = shifted(point, along, 0.0)
-    with torch.enable_grad():
-        loss = at.loss_on(piece)
-        slopes = unflatten(gradient_of(loss, list(at.leaves.values())), at.leaves)
-        products = (
-            slopes if row is None else unflatten(gradient_of(probed(at, True), list(at.leaves.values())), at.leaves)
-        )
+    slopes, products = slopes_at(at, False), slopes_at(at, row is not None)
+    claim = claimed(products)
+
+    def blur() -> float:
+        largest = 0.0
+        for seed in range(_BLURS):
+            with RandomRounding(seed):
+                largest = max(largest, abs(claimed(slopes_at(at, row is not None)) - claim))
+        return largest
+
     # Far from here, since a saturated loss is rounded as if it were as large as it is there.
     sizes = [abs(value_at(each)) for each in _far_points(point)]
     size = max((each for each in sizes if isfinite(each)), default=0.0)
-    size += abs(float(loss.detach())) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
-    return Line(value, sum(float((products[name] * part).sum()) for name, part in along.items()), size)
+    size += abs(_loss(at, piece)) + sum(float((slopes[name] * part).abs().sum()) for name, part in along.items())
+    return Line(value, claim, size, blur)
+
+
+def _loss(point: Point, piece: Batch) -> float:
+    """Return R on few samples."""
+    with torch.no_grad():
+        return float(point.loss_on(piece))
 
 
 def _far_points(point: Point) -> Iterator[Point]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +20,15 @@ __all__ = ["arguments_of", "at_every_place", "call_model", "copy_model"]
 
 # Whose code is known to keep its inputs and attributes as they are.
 _PLAIN = ("torch.nn.modules.", "liftscape.")
+# Whose kernels, or what they do with rows, differ from what is differentiated twice.
+_NOT_PLAIN = (
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.TransformerEncoder,
+    nn.TransformerEncoderLayer,
+)
 
 
 def call_model(
@@ -42,11 +52,13 @@ def call_model(
     inputs = tree_map_only(Tensor, lambda leaf: leaf if leaf.requires_grad else leaf.detach(), inputs)
     args, kwargs = arguments_of(inputs)
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    own = dict(model.named_buffers()) if buffers is None else buffers
-    state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in own.items()}})
-    # For small networks of torch's own layers the other two would double the time of a call.
-    careful = nullcontext() if all(map(_is_plain, model.modules())) else _careful(model, given)
-    with twice_differentiable(model), careful:
+    modules = list(model.modules())
+    if buffers is None:
+        buffers = dict(model.named_buffers()) if any(module._buffers for module in modules) else {}
+    state = at_every_place(model, {**params, **{name: buffer.clone() for name, buffer in buffers.items()}})
+    # For small networks of torch's own layers all that is taken care of would double the time of a call.
+    careful = nullcontext() if all(map(_is_plain, modules)) else _careful(model, given)
+    with careful:
         if torch.is_grad_enabled():
             return functional_call(model, state, args, kwargs, tie_weights=False)
         state = {name: tensor.detach() for name, tensor in state.items()}
@@ -74,13 +86,17 @@ def at_every_place(model: nn.Module, values: Mapping[str, Tensor]) -> dict[str, 
         >>> list(at_every_place(twice, dict(twice.named_parameters())))
         ['0.weight', '0.bias']
     """
-    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    by_tensor = {id(tensor): values[name] for name, tensor in named if name in values}
     places = {
         f"{prefix}.{key}" if prefix else key: tensor
         for prefix, module in model.named_modules()
         for key, tensor in (*module._parameters.items(), *module._buffers.items())
     }
+    if values.keys() <= places.keys():
+        by_tensor = {id(places[name]): value for name, value in values.items()}
+    else:
+        # Names of a module that has others, too.
+        named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+        by_tensor = {id(tensor): values[name] for name, tensor in named if name in values}
     return {name: by_tensor[id(tensor)] for name, tensor in places.items() if id(tensor) in by_tensor}
 
 
@@ -130,17 +146,22 @@ def _derived_tensors(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 def _is_plain(module: nn.Module) -> bool:
     """Tell a layer of torch's that leaves its inputs and itself alone and whose derivatives are those of its output."""
     return (
-        type(module).__module__.startswith(_PLAIN)
-        and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        _is_plain_type(type(module))
         and not module._forward_pre_hooks
         and not module._forward_hooks
         and module._compiled_call_impl is None
-        and not getattr(module, "inplace", False)
+        and not vars(module).get("inplace", False)
     )
+
+
+@cache
+def _is_plain_type(kind: type[nn.Module]) -> bool:
+    """Tell a type of layers that runs on kernels with a second derivative."""
+    return kind.__module__.startswith(_PLAIN) and not issubclass(kind, _NOT_PLAIN)
 
 
 @contextmanager
 def _careful(model: nn.Module, inputs: list[Tensor]) -> Generator[None]:
     """Keep attributes and inputs as they are, and derivatives faithful, while a call of any model lasts."""
-    with kept_attributes(model), faithful(inputs):
+    with twice_differentiable(model), kept_attributes(model), faithful(inputs):
         yield

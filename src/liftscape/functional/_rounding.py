@@ -1,5 +1,8 @@
 """What rounding does to a computation, measured by moving the result of every operation by a rounding error."""
 
+from functools import cache, lru_cache
+from math import inf
+from random import Random
 from typing import Any, final
 
 import torch
@@ -43,6 +46,34 @@ _COPIES = frozenset({
     "flip",
     "roll",
 })
+# One of several numbers as it is: exact, and backward passes find it again by comparing.
+_SELECTED = frozenset({
+    "median",
+    "nanmedian",
+    "kthvalue",
+    "sort",
+    "topk",
+    "mode",
+    "max",
+    "min",
+    "amax",
+    "amin",
+    "aminmax",
+    "cummax",
+    "cummin",
+    "_cummax_helper",
+    "_cummin_helper",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "abs",
+})
+_VECTOR_NORM = torch.ops.aten.linalg_vector_norm.default
 _POOL = 2**16 + 1
 
 
@@ -69,16 +100,18 @@ class RandomRounding(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._offsets = torch.Generator().manual_seed(seed)
         # Drawn once and read from changing places, since to draw for every result takes longer than the results.
-        self._pool = 2 * torch.rand(_POOL, generator=self._offsets, dtype=torch.float64) - 1
+        self._pool = _pool(seed)
+        # Python's own generator, since a single number from torch's takes ten times as long.
+        self._places = Random(seed)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        # Views and results written into an operand are other names of numbers that were moved already.
-        if any(entry.alias_info is not None for entry in func._schema.returns):
+        exact, copied = _nature(func)
+        if exact or (func is _VECTOR_NORM and len(args) > 1 and args[1] in {inf, -inf}):
             return result
-        copied = func.overloadpacket.__name__ in _COPIES
+        if isinstance(result, Tensor):
+            return self._moved(result, copied)
         return tree_map_only(Tensor, lambda each: self._moved(each, copied), result)
 
     def _moved(self, result: Tensor, copied: bool) -> Tensor:
@@ -94,7 +127,11 @@ class RandomRounding(TorchDispatchMode):
         wide = torch.float32 if result.device.type == "mps" else torch.float64
         entries, draws = result.to(wide), self._draws(result.numel()).to(result.device, wide).view(result.shape)
         eps = torch.finfo(result.dtype).eps
-        whole = (result.to(torch.int32) == result) & (result.abs() <= _WHOLE)
+        even = result.trunc() == result
+        # Most results have no whole entries, infinity included; what is not a number stays one when it is moved.
+        if not bool(even.any()):
+            return torch.addcmul(entries, entries, draws, value=eps).to(result.dtype)
+        whole = even & (result.abs() <= _WHOLE)
         # What is read as an index afterwards is cut to the same whole number.
         moved = torch.addcmul(entries, entries, torch.where(whole, draws.abs(), draws), value=eps).to(result.dtype)
         kept = ~torch.isfinite(result) | whole if copied else ~torch.isfinite(result)
@@ -102,6 +139,21 @@ class RandomRounding(TorchDispatchMode):
 
     def _draws(self, count: int) -> Tensor:
         """Return numbers from (−1, 1)."""
-        start = int(torch.randint(_POOL, (1,), generator=self._offsets))
+        start = self._places.randrange(_POOL)
         repeats = -(-(start + count) // _POOL)
         return (self._pool if repeats == 1 else self._pool.repeat(repeats))[start : start + count]
+
+
+@lru_cache(maxsize=16)
+def _pool(seed: int) -> Tensor:
+    """Return numbers from (−1, 1) that belong to a seed."""
+    return 2 * torch.rand(_POOL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+
+
+@cache
+def _nature(func: Any) -> tuple[bool, bool]:
+    """Tell whether a kernel's results are numbers that were there already, and whether it copies what may be moved."""
+    name = func.overloadpacket.__name__
+    # Views and results written into an operand are other names of numbers that were moved already.
+    renamed = any(entry.alias_info is not None for entry in func._schema.returns)
+    return renamed or name in _SELECTED, name in _COPIES

@@ -23,9 +23,11 @@ def plain_texts(figure: Figure) -> None:
         if isinstance(formatter, (FixedFormatter, FuncFormatter)):
             escaped = lambda value, place, given=formatter: _short(given(value, place)).replace("$", r"\$")
             axis.set_major_formatter(FuncFormatter(escaped))
-    ticks = {id(label) for axis in axes for tick in axis.majorTicks + axis.minorTicks for label in tick.get_children()}
+    # Ticks are made when they are asked for, and later ones copy those that are there.
+    ticks = [tick for axis in axes for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())]
+    labels = {id(label) for tick in ticks for label in (tick.label1, tick.label2)}
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and id(text) not in ticks:
+        if isinstance(text, Text) and id(text) not in labels:
             text.set_parse_math(False)
             text.set_text(_short(text.get_text()))
 
