@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from liftscape.studies.watching import train
 from torch import Tensor, nn
 
 import liftscape as ls
@@ -22,7 +23,6 @@ from benchmarks.work import build, vector
 from liftscape.curvature import Basis
 from liftscape.outcomes import LiftscapeError
 from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import train
 from liftscape.training import initial_model
 
 __all__ = ["ensembles", "lifting", "monitor", "orthogonalising", "products", "reorthogonalisation"]

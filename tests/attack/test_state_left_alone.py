@@ -280,3 +280,37 @@ def test_an_ensemble_whose_networks_differ_in_buffers_trains_each_with_its_own()
             rule.step()
         ours = dict(found.member(index).named_parameters())
         assert all(float((ours[name] - p).detach().abs().max()) < 1e-12 for name, p in model.named_parameters())
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, which knows its parameters by references, before a hidden layer."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.layer, self.hidden, self.out = kind(3, 4, batch_first=True), nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(self.layer(x)[0][:, -1])))
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_recurrent_layers_train_on_after_every_reading(kind: type[nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    model = Recurrent(kind).double()
+    x, y = torch.randn(6, 5, 3).double(), torch.randn(6, 2).double()
+    risk = ls.EmpiricalRisk(model, "mse", (x, y))
+    readings: dict[str, Callable[[], Any]] = {
+        "value": risk.value,
+        "product": lambda: risk.hessian() @ risk.gradient(),
+        "sites": lambda: ls.find_sites(model, x),
+        "monitor": lambda: ls.Monitor(risk, probe=6).record(0),
+        "split": lambda: ls.split(model, x, "hidden", neuron=0, share=0.5).model,
+    }
+    for name, read in readings.items():
+        made = read()
+        for network in [model, made] if isinstance(made, Recurrent) else [model]:
+            named = [getattr(network.layer, each) for each in network.layer._flat_weights_names]
+            assert all(a is b for a, b in zip(network.layer._flat_weights, named, strict=True)) or network is made, name
+            network.zero_grad(set_to_none=True)
+            nn.functional.mse_loss(network(x), y).backward()
+            assert all(parameter.grad is not None for parameter in network.parameters()), name

@@ -27,7 +27,7 @@ HIDDEN = {
 def test_what_underflows_is_no_flat_direction(name, told, sign) -> None:
     risk = risk_of(lambda p: p[0] ** 2 + sign * HIDDEN[name](p[1]), [0.0, 0.0])
     known = torch.tensor([[0.0], [1.0]], dtype=F64) if told else None
-    assert ls.certify(risk, known).kind in UNSURE
+    assert ls.certify(risk, known_flat=known).kind in UNSURE
 
 
 FLAT = {

@@ -142,6 +142,20 @@ def test_a_gradient_in_the_kernel_is_gradient_flat():
     assert certificate.evidence["flatness"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("scale", [1e2, 1e3])
+@pytest.mark.parametrize("distance", [1e2, 1.0])
+def test_a_soft_curvature_that_is_resolved_is_no_kernel(distance, scale, generator):
+    # Strictly convex; along the softest eigenvector Newton methods that truncate see nothing.
+    x = torch.randn(40, 3, generator=generator, dtype=DTYPE) * torch.tensor([scale, 1, 1 / scale], dtype=DTYPE)
+    curvatures, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
+    model = nn.Linear(3, 1, bias=False, dtype=DTYPE)
+    with torch.no_grad():
+        model.weight.copy_(distance * vectors[:, :1].T)
+    certificate = certify(ls.EmpiricalRisk(model, "mse", (x, torch.zeros(40, 1, dtype=DTYPE))))
+    assert certificate.gradient_norm == pytest.approx(distance * float(curvatures[0]), rel=1e-6)
+    assert certificate.kind == ("not critical" if certificate.gradient_norm > 1e-9 else "undecided")
+
+
 def on_the_boundary(descends: bool) -> ls.EmpiricalRisk:
     """A minimum lifted with ReLU, its bias moved so that one sample lies on the kink (theory T5 a)."""
     for seed in range(40):

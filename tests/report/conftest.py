@@ -5,18 +5,15 @@ import math
 import pytest
 
 from liftscape.studies.embedding_principle_config import load_config
-from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
-from liftscape.studies.embedding_principle_records import (
-    LiftedPoint,
+from liftscape.studies.embedding_principle_curve_records import (
     PathStudy,
-    ShallowPoint,
-    ShallowSearch,
     SmoothStudy,
-    Spectrum,
     SplitStudy,
     TrainingLevel,
     TrainingStudy,
 )
+from liftscape.studies.embedding_principle_escape_records import EscapedPoint, EscapeStudy
+from liftscape.studies.embedding_principle_records import LiftedPoint, ShallowPoint, ShallowSearch, Spectrum
 from liftscape.studies.embedding_principle_result import DemoResult
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from liftscape.folding import fold, operations
-from liftscape.studies.fold_criteria_nets import CRITERIA, candidates, deep_network, orders, prelu_slopes
+from liftscape.nets.image_classifiers import deep_network
+from liftscape.training.fold_criteria import CRITERIA, candidates, orders, prelu_slopes
 
 
 def with_one_linear_layer(name: str) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:

@@ -8,12 +8,16 @@ import torch
 from torch import nn
 
 import liftscape as ls
-from liftscape.studies import batch_norm, data_size, in_the_wild_nets, layer_pruning
+from liftscape.nets.image_classifiers import plain_cnn
+from liftscape.statistics import effect_of
+from liftscape.studies import batch_norm, data_size, in_the_wild_nets
 from liftscape.studies.catalogue import settings_file
-from liftscape.studies.effects import effect_of, steps_to, verdict_of
-from liftscape.studies.pictures import pictures, plain_cnn
+from liftscape.studies.pictures import pictures
 from liftscape.studies.runner import run_study
 from liftscape.studies.settings import read_settings
+from liftscape.studies.verdicts import verdict_of
+from liftscape.training.plateaus import longest_plateau
+from liftscape.training.step_counts import steps_to
 
 CPU = torch.device("cpu")
 
@@ -70,8 +74,8 @@ def test_steps_and_effects_at_their_edges() -> None:
     assert verdict_of([effect_of([3.0, 3.1]), effect_of([3.0])], -1) == "does not hold"
     assert verdict_of([], 1) == "undecided"
     assert effect_of([3.0, math.nan, 3.0]).count == 2
-    assert layer_pruning.longest_plateau([0, 1, 2], [3.0, 2.0, 1.0], 0.01) == 0
-    assert layer_pruning.longest_plateau([0, 10, 20, 1000], [3.0, 1.0, 1.0, 0.995], 0.01) == 20
+    assert longest_plateau([0, 1, 2], [3.0, 2.0, 1.0], 0.01) == 0
+    assert longest_plateau([0, 10, 20, 1000], [3.0, 1.0, 1.0, 0.995], 0.01) == 20
 
 
 def test_a_trained_network_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

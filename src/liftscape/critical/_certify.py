@@ -199,7 +199,9 @@ def _with_a_gradient(
     rounding = gradient_rounding(risk)
     if not bool((gradient.abs() > rounding).any()):
         return Verdict("undecided", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}, but may be rounding")
-    if spectrum.flatness > FLAT:
+    # Curvatures that Newton methods leave out may be resolved all the same; along these the gradient descends.
+    unresolved = spectrum.vectors[:, spectrum.eigenvalues.abs() <= spectrum.rounding]
+    if spectrum.flatness > FLAT and float((gradient @ unresolved).norm()) > FLAT * length:
         return Verdict("gradient-flat", f"‖∇R‖ = {length:.1e} is not small but lies in the Hessian's kernel")
     return Verdict("not critical", f"‖∇R‖ = {length:.1e} is above the tolerance {tolerance:.0e}")
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 __all__ = ["kept_attributes", "own_attributes"]
 
-# Parameters, buffers and modules, which functional_call looks after, hooks and the mode; and what recurrent layers
-# renew by weak references that would not be put back with it.
-_TORCHS = frozenset((*vars(nn.Module()), "_flat_weights"))
+# Parameters, buffers and modules, which functional_call looks after, hooks and the mode.
+_TORCHS = frozenset(vars(nn.Module()))
+# What a recurrent layer computes with, and by which it knows that its parameters are others: put back both or neither.
+_RECURRENT = ("_flat_weights", "_flat_weight_refs")
 # Reading a vocabulary of 100,000 words at each call would take longer than the call.
 _SMALL = 100
 
@@ -43,7 +44,9 @@ def kept_attributes(model: nn.Module) -> Generator[None]:
                 for name in now.keys() - held.keys():
                     del vars(module)[name]
                 vars(module).update(held)
-            vars(module).update({name: held[name] for name in changed if isinstance(held.get(name), Tensor)})
+            computed = [name for name in changed if isinstance(held.get(name), Tensor)]
+            recurrent = [name for name in _RECURRENT if name in held and isinstance(module, nn.RNNBase)]
+            vars(module).update({name: held[name] for name in (*computed, *recurrent)})
         for value, content in contents.values():
             _refill(value, content)
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from liftscape.report._edge_labels import label_levels
 from liftscape.report._style import INK, MUTED, SERIES, new_panel
-from liftscape.studies.embedding_principle_records import PathStudy, SmoothStudy, TrainingLevel, TrainingStudy
+from liftscape.studies.embedding_principle_curve_records import PathStudy, SmoothStudy, TrainingLevel, TrainingStudy
 
 __all__ = [
     "draw_loss_along_and_across",

@@ -1,18 +1,19 @@
 """The report of a study: each claim with what was expected and what was seen, tables and charts; and of many."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from liftscape.outcomes import to_plain
 from liftscape.report._page import render_page, write_report
 from liftscape.report._study_chart import draw_chart
 from liftscape.report._style import figure_style
 from liftscape.report._svg import Panel, render
-from liftscape.studies.findings import Findings
+from liftscape.studies.findings import Findings, Verdict
 
-__all__ = ["claim_rows", "claims_as_markdown", "write_studies_report", "write_study_report"]
+__all__ = ["claim_rows", "claims_as_markdown", "verdicts_as_markdown", "write_studies_report", "write_study_report"]
 
 
 def write_study_report(findings: Findings, out: Path) -> Path:
@@ -101,6 +102,24 @@ def claims_as_markdown(results: Sequence[Path]) -> str:
             for claim in study["claims"]:
                 cells = (study["study"], claim["statement"], claim["seen"], f"**{claim['verdict']}**")
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts_as_markdown(results: Sequence[Path]) -> str:
+    """Return how many claims of each written study have each verdict, as a table in Markdown.
+
+    Args:
+        results: files ``result.json`` of study reports.
+
+    Returns:
+        The table, a line for each study.
+    """
+    verdicts = get_args(Verdict)
+    lines = [f"| study | {' | '.join(verdicts)} |", "|---|" + "---|" * len(verdicts)]
+    for path in results:
+        for study in json.loads(path.read_text(encoding="utf-8"))["studies"]:
+            counts = Counter(claim["verdict"] for claim in study["claims"])
+            lines.append(f"| {study['study']} | " + " | ".join(str(counts[verdict]) for verdict in verdicts) + " |")
     return "\n".join(lines)
 
 

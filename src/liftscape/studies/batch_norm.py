@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from liftscape.embedding import lift
 from liftscape.forward import Each, Neurons, Observation, copy_with, stream
+from liftscape.nets.image_classifiers import plain_cnn, plain_mlp
 from liftscape.studies.batch_norm_charts import STARTS, VARIANTS
 from liftscape.studies.batch_norm_findings import summarise
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import log_spaced, train, watch
+from liftscape.studies.pictures import pictures
 from liftscape.training import initial_model
+from liftscape.training.classifier import train, watch
+from liftscape.training.step_counts import log_spaced
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
 

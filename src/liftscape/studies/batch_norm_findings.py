@@ -6,6 +6,7 @@ from math import log2
 from statistics import fmean
 from typing import Any
 
+from liftscape.statistics import Effect, effect_of
 from liftscape.studies.batch_norm_charts import (
     STARTS,
     VARIANTS,
@@ -16,9 +17,9 @@ from liftscape.studies.batch_norm_charts import (
     start_chart,
 )
 from liftscape.studies.batch_norm_settings import Settings
-from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
 from liftscape.studies.findings import Claim, Findings, Table
 from liftscape.studies.trainings import capped_steps, held_share
+from liftscape.studies.verdicts import as_number, verdict_of
 
 __all__ = ["summarise"]
 

@@ -4,21 +4,20 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from liftscape import data
 from liftscape.embedding import lift
-from liftscape.forward import Each, Neurons, Observation, stream
+from liftscape.embedding.volume import active_shares, relative_margin
+from liftscape.nets.image_classifiers import plain_mlp
 from liftscape.studies.data_size_findings import MODES, summarise
 from liftscape.studies.data_size_settings import Settings
-from liftscape.studies.pictures import pictures, plain_mlp
-from liftscape.studies.watching import log_spaced, train, watch
+from liftscape.studies.pictures import pictures
 from liftscape.training import initial_model
+from liftscape.training.classifier import train, watch
+from liftscape.training.step_counts import log_spaced
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
-
-# Random neurons are tested on so many samples at a time; most leave in the first block.
-_BLOCK = 50
 
 
 def tasks(config: Settings) -> list[str]:
@@ -53,7 +52,7 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
     row: dict[str, Any] = {"mode": mode, "n": n, "seed": seed}
     if mode == "on the manifold":
         model, added = _lifted(config, seed, device)
-        row["margin"] = _margin(model, added, x)
+        row["margin"] = relative_margin(model, added, x)
     else:
         model = initial_model(lambda: plain_mlp(x.shape[-1], [config.neurons] * config.depth), seed).to(device)
     return row | watch(
@@ -71,27 +70,12 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
 
 
 def _shares(config: Settings, order: int, device: torch.device) -> list[float]:
-    """Return p(S_n) for each size: the share of neurons (a, −a·h₀) that are active on all of S_n.
-
-    One draw of neurons is tested on all sizes, which are nested; h₀ is a further sample for each neuron.
-    """
+    """Return p(S_n) for each size, in one order of the samples."""
     everything = data.digits()[0] if config.data == "digits" else data.fashion_mnist(samples=2 * config.sizes[-1])[0]
     generator = torch.Generator().manual_seed(order)
     shuffled = everything.flatten(1).float()[torch.randperm(len(everything), generator=generator)]
     h, largest = shuffled.to(device), config.sizes[-1]
-    nested, further = h[:largest], h[largest:]
-    a = torch.randn(config.draws, h.shape[1], generator=generator).to(device)
-    own = torch.randint(len(further), (config.draws,), generator=generator).to(device)
-    threshold = (a * further[own]).sum(dim=1)
-    lasting = torch.full((config.draws,), largest, device=device)
-    alive = torch.arange(config.draws, device=device)
-    for start in range(0, largest, _BLOCK):
-        inactive = a[alive] @ nested[start : start + _BLOCK].T <= threshold[alive, None]
-        first = start + inactive.int().argmax(dim=1)
-        gone = inactive.any(dim=1)
-        lasting[alive[gone]] = first[gone]
-        alive = alive[~gone]
-    return [float((lasting >= n).double().mean()) for n in config.sizes]
+    return active_shares(h[:largest], h[largest:], config.sizes, config.draws, generator)
 
 
 def _lifted(config: Settings, seed: int, device: torch.device) -> tuple[nn.Module, list[str]]:
@@ -113,15 +97,3 @@ def _lifted(config: Settings, seed: int, device: torch.device) -> tuple[nn.Modul
     ).model
     names = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU) and name.startswith("3")]
     return model, names
-
-
-def _margin(model: nn.Module, names: list[str], x: Tensor) -> float:
-    """Return the least pre-activation of the inserted neurons in units of their spread; negative off the manifold."""
-    least: list[float] = []
-
-    def receive(seen: Observation) -> None:
-        t = seen.tensor
-        least.append(float((t.amin(dim=0) / t.std(dim=0).clamp_min(1e-12)).min()))
-
-    stream(model, x, [Each(Neurons(names), receive)])
-    return min(least)

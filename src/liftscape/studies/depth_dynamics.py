@@ -13,9 +13,9 @@ from liftscape.critical import find_critical_points
 from liftscape.linearity import layer_linearity
 from liftscape.risk import EmpiricalRisk
 from liftscape.studies.depth_dynamics_findings import summarise
-from liftscape.studies.depth_dynamics_plateaus import Level, find_plateaus, match
 from liftscape.studies.depth_dynamics_settings import Settings
 from liftscape.training import Ensemble, train_ensemble
+from liftscape.training.plateaus import Level, find_plateaus, match
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
 

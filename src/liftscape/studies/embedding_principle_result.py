@@ -5,17 +5,9 @@ from dataclasses import dataclass
 
 from liftscape.outcomes import Outcome
 from liftscape.studies.embedding_principle_config import EmbeddingPrincipleConfig
+from liftscape.studies.embedding_principle_curve_records import PathStudy, SmoothStudy, SplitStudy, TrainingStudy
 from liftscape.studies.embedding_principle_escape_records import EscapeStudy
-from liftscape.studies.embedding_principle_records import (
-    LiftedPoint,
-    PathStudy,
-    ShallowPoint,
-    ShallowSearch,
-    SmoothStudy,
-    Spectrum,
-    SplitStudy,
-    TrainingStudy,
-)
+from liftscape.studies.embedding_principle_records import LiftedPoint, ShallowPoint, ShallowSearch, Spectrum
 
 __all__ = ["DemoResult"]
 

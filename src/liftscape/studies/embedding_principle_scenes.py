@@ -13,8 +13,8 @@ from liftscape.functional import trainable_parameters
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk
 from liftscape.studies.embedding_principle_config import PathConfig, SmoothConfig, SplitConfig
+from liftscape.studies.embedding_principle_curve_records import PathStudy, SmoothStudy, SplitStudy
 from liftscape.studies.embedding_principle_lifts import HIDDEN_MAP, OUTPUT_MAP, CriticalPoint, spectrum_of
-from liftscape.studies.embedding_principle_records import PathStudy, SmoothStudy, SplitStudy
 
 __all__ = ["lift_approximately", "split_and_lift", "walk_along_and_across"]
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from liftscape.studies.embedding_principle_config import TrainingConfig
-from liftscape.studies.embedding_principle_records import ShallowPoint, TrainingLevel, TrainingStudy
+from liftscape.studies.embedding_principle_curve_records import TrainingLevel, TrainingStudy
+from liftscape.studies.embedding_principle_records import ShallowPoint
 
 __all__ = ["longest_stay", "train_from_small_starts"]
 

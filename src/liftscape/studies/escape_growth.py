@@ -18,8 +18,8 @@ from liftscape.risk import EmpiricalRisk
 from liftscape.studies.escape_growth_findings import ARMS, summarise
 from liftscape.studies.escape_growth_settings import Settings
 from liftscape.studies.pictures import pictures
-from liftscape.studies.watching import log_spaced
 from liftscape.training import carry_over, initial_model, minibatches
+from liftscape.training.step_counts import log_spaced
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
 

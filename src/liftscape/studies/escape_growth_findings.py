@@ -6,9 +6,11 @@ from math import isfinite, log2
 from statistics import median
 from typing import Any
 
-from liftscape.studies.effects import Effect, as_number, median_of, steps_to, verdict_of
+from liftscape.statistics import Effect, median_of
 from liftscape.studies.escape_growth_settings import Settings
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
+from liftscape.studies.verdicts import as_number, verdict_of
+from liftscape.training.step_counts import steps_to
 
 __all__ = ["ARMS", "summarise"]
 

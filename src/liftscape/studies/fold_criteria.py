@@ -2,20 +2,21 @@
 
 from copy import deepcopy
 from itertools import product
-from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from liftscape.folding import fold, operations, trim
+from liftscape.nets.image_classifiers import deep_network, plain_cnn, plain_mlp
 from liftscape.sites import output_gap
 from liftscape.studies.fold_criteria_findings import summarise
-from liftscape.studies.fold_criteria_nets import candidates, deep_network, orders, prelu_slopes
 from liftscape.studies.fold_criteria_settings import Settings
-from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import accuracy, clock_of, train
+from liftscape.studies.pictures import pictures
 from liftscape.training import initial_model
+from liftscape.training.classifier import accuracy, train
+from liftscape.training.fold_criteria import candidates, orders, prelu_slopes
+from liftscape.training.timing import latency
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
 
@@ -100,24 +101,8 @@ def _measured(config: Settings, model: nn.Module, test: tuple[Tensor, Tensor]) -
     return {
         "accuracy": 100 * accuracy(model, *test),
         "operations": operations(model, test[0][:2]),
-        "milliseconds": {str(size): _latency(model, test[0][:size], config.timed) for size in (1, 64)},
+        "milliseconds": {str(size): latency(model, test[0][:size], config.timed) for size in (1, 64)},
     }
-
-
-def _latency(model: nn.Module, x: Tensor, timed: int) -> float:
-    """Return the median time of a pass on one thread, in milliseconds: of the CPU, whatever else it does meanwhile."""
-    threads, times, clock = torch.get_num_threads(), [], clock_of(x.device)
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            model(x)
-            for _ in range(timed):
-                before = clock()
-                model(x)
-                times.append(clock() - before)
-    finally:
-        torch.set_num_threads(threads)
-    return 1e3 * median(times)
 
 
 def _decayed(config: Settings, network: str, decay: float, seed: int, device: torch.device) -> dict[str, Any]:

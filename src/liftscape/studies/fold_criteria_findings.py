@@ -5,10 +5,11 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from liftscape.studies.effects import Effect, effect_of, verdict_of
+from liftscape.statistics import Effect, effect_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
-from liftscape.studies.fold_criteria_nets import CRITERIA
 from liftscape.studies.fold_criteria_settings import Settings
+from liftscape.studies.verdicts import verdict_of
+from liftscape.training.fold_criteria import CRITERIA
 
 __all__ = ["summarise"]
 

@@ -15,8 +15,9 @@ from liftscape.studies.in_the_wild_findings import TRAINED, summarise
 from liftscape.studies.in_the_wild_nets import ResidualCNN, Transformer, trained_mnist_cnn
 from liftscape.studies.in_the_wild_settings import Settings
 from liftscape.studies.pictures import pictures
-from liftscape.studies.watching import accuracy, log_spaced, watch
 from liftscape.training import initial_model
+from liftscape.training.classifier import accuracy, watch
+from liftscape.training.step_counts import log_spaced
 
 __all__ = ["Settings", "run_task", "summarise", "tasks"]
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from liftscape.studies.effects import effect_of, verdict_of
+from liftscape.statistics import effect_of
 from liftscape.studies.findings import Chart, Claim, Findings, HeatMap, Table, Verdict
 from liftscape.studies.in_the_wild_settings import Settings
 from liftscape.studies.layer_maps import layer_map
 from liftscape.studies.trainings import loss_chart, seed_curves
+from liftscape.studies.verdicts import verdict_of
 
 __all__ = ["TRAINED", "summarise"]
 

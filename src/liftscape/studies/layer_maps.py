@@ -19,7 +19,7 @@ def layer_map(network: str, runs: Sequence[Mapping[str, Any]], names: Sequence[s
 
     Args:
         network: named in the title.
-        runs: rows of :func:`liftscape.studies.watching.watch`.
+        runs: rows of :func:`liftscape.training.classifier.watch`.
         names: of the layers.
         key: "held" or "correlation".
 

@@ -1,9 +1,7 @@
 """Deep networks whose most linear layers are folded away, beside networks that lose random ones."""
 
-from collections.abc import Sequence
 from copy import deepcopy
 from itertools import product
-from math import log
 from typing import Any
 
 import torch
@@ -11,13 +9,17 @@ from torch import Tensor, nn
 
 from liftscape.folding import fold
 from liftscape.linearity import layer_linearity
+from liftscape.nets.image_classifiers import plain_cnn, plain_mlp
 from liftscape.studies.layer_pruning_findings import STATES, summarise
 from liftscape.studies.layer_pruning_settings import Settings
-from liftscape.studies.pictures import pictures, plain_cnn, plain_mlp
-from liftscape.studies.watching import accuracy, clock_of, log_spaced, train
+from liftscape.studies.pictures import pictures
 from liftscape.training import initial_model
+from liftscape.training.classifier import accuracy, train
+from liftscape.training.plateaus import longest_plateau
+from liftscape.training.step_counts import log_spaced
+from liftscape.training.timing import clock_of
 
-__all__ = ["Settings", "longest_plateau", "run_task", "summarise", "tasks"]
+__all__ = ["Settings", "run_task", "summarise", "tasks"]
 
 _TIMED = 9
 
@@ -76,32 +78,6 @@ def run_task(config: Settings, task: str, device: torch.device) -> dict[str, Any
         model.load_state_dict(states[step])
         row[state] = _fold_all(config, model, seed, x, y)
     return row
-
-
-def longest_plateau(steps: Sequence[int], losses: Sequence[float], flat: float) -> int:
-    """Return the step in the middle of the longest stretch of log steps over which the loss falls by a share at most.
-
-    Args:
-        steps: ascending.
-        losses: one for each.
-        flat: the share.
-
-    Returns:
-        One of the steps.
-
-    Example:
-        >>> longest_plateau([0, 1, 10, 100, 1000], [2.3, 2.0, 1.0, 1.0, 0.99], 0.03)
-        100
-    """
-    best, found = -1.0, len(steps) - 1
-    for first in range(len(steps)):
-        last = first
-        while last + 1 < len(steps) and losses[last + 1] >= (1 - flat) * losses[first]:
-            last += 1
-        length = log((steps[last] + 1) / (steps[first] + 1))
-        if length > best:
-            best, found = length, (first + last) // 2
-    return steps[found]
 
 
 def _network(config: Settings, network: str, side: int) -> nn.Module:

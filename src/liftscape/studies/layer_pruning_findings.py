@@ -5,10 +5,11 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from liftscape.studies.effects import Effect, as_number, effect_of, verdict_of
+from liftscape.statistics import Effect, effect_of
 from liftscape.studies.findings import Chart, Claim, Findings, Series, Table
 from liftscape.studies.layer_pruning_settings import Settings
 from liftscape.studies.trainings import loss_chart, seed_curves
+from liftscape.studies.verdicts import as_number, verdict_of
 
 __all__ = ["STATES", "summarise"]
 

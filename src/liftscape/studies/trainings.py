@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from liftscape.studies.effects import as_number, steps_to
 from liftscape.studies.findings import Chart, Series
+from liftscape.studies.verdicts import as_number
+from liftscape.training.step_counts import steps_to
 
 __all__ = ["capped_steps", "held_share", "loss_chart", "loss_curve", "seed_curves"]
 

@@ -110,8 +110,10 @@ class Monitor:
         if search_every is not None and search_every < 1:
             raise LiftscapeError(f"search_every must be at least 1 or None, but {search_every} was given.")
         self._search_every = search_every
-        self._data = slice_batch(next(iter(risk.batches)), 0, probe)
-        self.risk = EmpiricalRisk(risk.model, risk.loss, [self._data])
+        # A loader that shuffles draws from the generator that the training draws from.
+        with untouched(risk.model):
+            self._data = slice_batch(next(iter(risk.batches)), 0, probe)
+            self.risk = EmpiricalRisk(risk.model, risk.loss, [self._data])
         draws = as_generator(generator)
         self._vectors = torch.randn(4, self.risk.size, generator=draws, dtype=torch.float64)
         self._modules: list[str] | None = None

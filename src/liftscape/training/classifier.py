@@ -1,36 +1,16 @@
 """One network trained by minibatches, with its loss and the linearity of its layers on the way."""
 
 from collections.abc import Callable, Sequence
-from time import perf_counter, process_time
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from liftscape.linearity import layer_linearity
-from liftscape.training import minibatches
+from liftscape.training._stack import minibatches
 
-__all__ = ["accuracy", "clock_of", "log_spaced", "train", "watch"]
-
-
-def log_spaced(steps: int, count: int) -> list[int]:
-    """Return about so many steps from 0 to the last, denser at the beginning.
-
-    Args:
-        steps: the last one.
-        count: how many.
-
-    Returns:
-        Ascending, without repetitions.
-
-    Example:
-        >>> log_spaced(100, 4)
-        [0, 1, 10, 100]
-    """
-    return sorted(
-        {0, *(round(steps ** (place / (count - 2))) for place in range(count - 1))} if count > 2 else {0, steps}
-    )
+__all__ = ["Watched", "accuracy", "train", "watch"]
 
 
 def train(
@@ -44,7 +24,7 @@ def train(
     seed: int,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
-    at: "Any" = None,
+    at: Callable[[int], None] | None = None,
 ) -> None:
     """Train a classifier in place by SGD with momentum.
 
@@ -74,6 +54,26 @@ def train(
         at(steps)
 
 
+class Watched(TypedDict):
+    """What :func:`watch` records: one entry of the last three for each of `layers_at`, in it one for each layer.
+
+    Attributes:
+        steps: at which the loss was recorded.
+        losses: one for each.
+        layers_at: steps at which the layers were.
+        held: share of a layer's neurons that one affine piece holds.
+        dead: share of those on a piece with λ = 0.
+        correlation: smallest |ρ| of a neuron; None where it is not defined.
+    """
+
+    steps: list[int]
+    losses: list[float]
+    layers_at: list[int]
+    held: list[list[float]]
+    dead: list[list[float]]
+    correlation: list[list[float | None]]
+
+
 def watch(
     model: nn.Module,
     inputs: Tensor,
@@ -83,7 +83,7 @@ def watch(
     losses_at: Sequence[int],
     layers_at: Sequence[int] = (),
     **training: Any,
-) -> dict[str, Any]:
+) -> Watched:
     """Train a classifier in place, and record what it does on the first samples.
 
     Args:
@@ -101,7 +101,7 @@ def watch(
     """
     x, y = inputs[:probe], targets[:probe]
     wanted, looked = set(losses_at), set(layers_at)
-    row: dict[str, Any] = {"steps": [], "losses": [], "layers_at": [], "held": [], "dead": [], "correlation": []}
+    row: Watched = {"steps": [], "losses": [], "layers_at": [], "held": [], "dead": [], "correlation": []}
 
     def record(step: int) -> None:
         if step in wanted:
@@ -137,22 +137,3 @@ def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
     """
     with torch.no_grad():
         return float((model(inputs).argmax(dim=1) == targets).double().mean())
-
-
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Return what tells the seconds of a device: those of the CPU alone, or on a GPU the time once its queue is empty.
-
-    Args:
-        device: any.
-
-    Returns:
-        A function without arguments.
-    """
-    if device.type != "cuda":
-        return process_time
-
-    def clock() -> float:
-        torch.cuda.synchronize(device)
-        return perf_counter()
-
-    return clock

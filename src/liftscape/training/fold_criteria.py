@@ -1,6 +1,5 @@
-"""Deep convolutional networks with BatchNorm, plain and residual, and what their layers are ranked by."""
+"""Criteria by which layers are ranked for folding: ours, and those of related work."""
 
-from collections import OrderedDict
 from copy import deepcopy
 
 import torch
@@ -11,59 +10,13 @@ from liftscape.folding import fold_within
 from liftscape.forward import copy_with
 from liftscape.linearity import Run, block_influence, find_runs, state_entropy
 from liftscape.risk import EmpiricalRisk
-from liftscape.training import minibatches
+from liftscape.training._stack import minibatches
 
-__all__ = ["CRITERIA", "candidates", "deep_network", "orders", "prelu_slopes"]
+__all__ = ["CRITERIA", "candidates", "orders", "prelu_slopes"]
 
 # As they are called in tables; the first is ours.
 CRITERIA = ("loss per operation", "entropy of states", "PReLU slopes", "block influence", "random")
 _EVERYTHING = 1e12
-
-
-class _Block(nn.Module):
-    """h ↦ σ(h + norm(conv(σ(norm(conv(h)))))) with as many channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.first_norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
-        self.inner = nn.ReLU()
-        self.second, self.second_norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
-        self.outer = nn.ReLU()
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Return what the block makes of its features."""
-        inner = self.inner(self.first_norm(self.first(h)))
-        return self.outer(h + self.second_norm(self.second(inner)))
-
-
-def deep_network(kind: str, depth: int, channels: int, classes: int = 10) -> nn.Sequential:
-    """Return a ReLU network of 3 × 3 convolutions with BatchNorm, of which the first two have stride 2.
-
-    Args:
-        kind: "plain", or "residual" with two convolutions a block.
-        depth: convolutions.
-        channels: of each.
-        classes: outputs.
-
-    Returns:
-        The network, in float32, as torch draws it.
-    """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-
-    def convolution(name: str, fan_in: int, stride: int) -> None:
-        layers[name] = nn.Conv2d(fan_in, channels, 3, stride, 1)
-        layers[f"norm_{name}"], layers[f"act_{name}"] = nn.BatchNorm2d(channels), nn.ReLU()
-
-    convolution("stem", 1, 2)
-    convolution("stem2", channels, 2)
-    for place in range(2, depth) if kind == "plain" else range(0, depth - 2, 2):
-        if kind == "plain":
-            convolution(f"conv{place}", channels, 1)
-        else:
-            layers[f"block{place // 2}"] = _Block(channels)
-    layers["pool"], layers["flat"] = nn.AdaptiveAvgPool2d(2), nn.Flatten()
-    layers["head"] = nn.Linear(4 * channels, classes)
-    return nn.Sequential(layers)
 
 
 def candidates(model: nn.Module, x: Tensor) -> dict[str, Run]:

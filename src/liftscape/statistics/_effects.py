@@ -1,15 +1,13 @@
-"""Effect sizes over seeds, with their 95 % intervals."""
+"""Means and medians over independent runs, with their 95 % intervals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from statistics import fmean, median, stdev
 
 from scipy.stats import binom, t
 
-from liftscape.studies.findings import Verdict
-
-__all__ = ["Effect", "as_number", "effect_of", "median_of", "steps_to", "verdict_of"]
+__all__ = ["Effect", "effect_of", "median_of"]
 
 _COVERED = 0.95
 
@@ -97,68 +95,3 @@ def median_of(values: Sequence[float]) -> Effect:
     whole = n == 0 or 2 * binom.cdf(out - 1, n, 0.5) > 1 - _COVERED or out == 0
     low, high = (-inf, inf) if whole else (ordered[out - 1], ordered[n - out])
     return Effect(median(ordered) if n else nan, low, high, n)
-
-
-def as_number(value: "float | int | str | None") -> float:
-    """Return a number of a row, where one that is not finite is kept as text, and one that is missing is infinite.
-
-    Args:
-        value: from a row.
-
-    Returns:
-        The number.
-
-    Example:
-        >>> as_number("nan"), as_number(1.5)
-        (nan, 1.5)
-    """
-    return inf if value is None else float(value)
-
-
-def verdict_of(effects: Iterable[Effect], side: int, level: float = 0.0) -> Verdict:
-    """Judge whether effects lie on one side of a level, by their intervals.
-
-    Args:
-        effects: one for each setting.
-        side: −1 for below, 1 for above.
-        level: the level.
-
-    Returns:
-        It holds where all do, under these conditions where some do; with none it does not hold if one lies on the other
-        side, and is undecided otherwise.
-
-    Example:
-        >>> verdict_of([effect_of([1.0, 1.1, 1.2]), effect_of([-3.0, 1.0, 4.0])], side=1)
-        'holds under these conditions'
-    """
-    sides = [effect.beyond(level) for effect in effects]
-    if sides and all(found == side for found in sides):
-        return "holds"
-    if side in sides:
-        return "holds under these conditions"
-    return "does not hold" if -side in sides else "undecided"
-
-
-def steps_to(level: float, steps: "Sequence[int | float]", losses: Sequence[float]) -> float:
-    """Return the step at which a loss first is at most a level, by linear interpolation; infinity if it never is.
-
-    Args:
-        level: the loss.
-        steps: ascending.
-        losses: one for each step.
-
-    Returns:
-        The step.
-
-    Example:
-        >>> steps_to(0.5, [0, 10, 20], [1.0, 0.6, 0.4])
-        15.0
-    """
-    for place, loss in enumerate(losses):
-        if loss <= level:
-            if place == 0:
-                return float(steps[0])
-            before = losses[place - 1]
-            share = (before - level) / (before - loss) if isfinite(before) and before > loss else 1.0
-            return float(steps[place - 1] + share * (steps[place] - steps[place - 1]))
-    return inf

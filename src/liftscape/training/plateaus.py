@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from typing import final
 
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Level", "Plateau", "find_plateaus", "match"]
+__all__ = ["Level", "Plateau", "find_plateaus", "longest_plateau", "match"]
 
 
 @final
@@ -51,7 +52,7 @@ def find_plateaus(losses: Float[Tensor, " T"], flat: float, length: int) -> list
     Taken greedily from the left: a stretch begins at the first record not yet covered from which the loss stays above
     (1 − flat) of its value for the length asked for, and ends where it no longer does.
 
-    Source: the rule of this study.
+    Source: the rule of the study `depth-dynamics`.
 
     Args:
         losses: of one training, evenly spaced in steps.
@@ -78,6 +79,32 @@ def find_plateaus(losses: Float[Tensor, " T"], flat: float, length: int) -> list
         else:
             start += 1
     return found
+
+
+def longest_plateau(steps: Sequence[int], losses: Sequence[float], flat: float) -> int:
+    """Return the step in the middle of the longest stretch of log steps over which the loss falls by a share at most.
+
+    Args:
+        steps: ascending.
+        losses: one for each.
+        flat: the share.
+
+    Returns:
+        One of the steps.
+
+    Example:
+        >>> longest_plateau([0, 1, 10, 100, 1000], [2.3, 2.0, 1.0, 1.0, 0.99], 0.03)
+        100
+    """
+    best, found = -1.0, len(steps) - 1
+    for first in range(len(steps)):
+        last = first
+        while last + 1 < len(steps) and losses[last + 1] >= (1 - flat) * losses[first]:
+            last += 1
+        length = log((steps[last] + 1) / (steps[first] + 1))
+        if length > best:
+            best, found = length, (first + last) // 2
+    return steps[found]
 
 
 def match(
