@@ -12,6 +12,7 @@ from torch import Tensor
 
 from liftscape._sketch import spectrum
 from liftscape.critical._criticality import contraction
+from liftscape.critical._evidence import kink_evidence, spectrum_evidence
 from liftscape.critical._field import Field, field_at
 from liftscape.critical._flatness import FLAT
 from liftscape.critical._kinked import descends, judge_kinked, jumps
@@ -26,12 +27,11 @@ from liftscape.critical._spectrum import Spectrum, spectrum_at
 from liftscape.critical._verdict import ADVICE, Kind, Verdict
 from liftscape.critical._zeros import judge_zeros
 from liftscape.curvature import FlatManifold, Inertia, Progress, plateau_of_spectrum
+from liftscape.functional import untouched
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk, require_risk
 
 __all__ = ["Certificate", "certify"]
-
-_SPECTRUM_KEPT = 500
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,22 @@ def certify(
     require_risk(risk, "certify")
     risk = risk if search is None else risk.with_model(search.model)
     known_flat = int(known_flat) if isinstance(known_flat, np.integer) else known_flat
+    # A module may count its calls, and a loader draw from the generator that training draws from.
+    with untouched(risk.model):
+        return _certified(risk, known_flat, tolerance, max_parameters, max_products, progress, checkpoint, search)
+
+
+def _certified(
+    risk: EmpiricalRisk,
+    known_flat: "FlatManifold | Tensor | int | None",
+    tolerance: float,
+    max_parameters: int,
+    max_products: int,
+    progress: Progress | None,
+    checkpoint: "Path | str | None",
+    search: CriticalSearch | None,
+) -> Certificate:
+    """Certify the point at which the risk's model stands."""
     gradient = risk.gradient()
     if gradient.dtype not in {torch.float32, torch.float64}:
         raise LiftscapeError(
@@ -156,7 +172,7 @@ def certify(
     if search is not None and search.status == "diverging":
         return _certificate(Verdict("diverging", search.reason), length, None, kink_margin(risk), evidence)
     kinks = kink_margin(risk)
-    evidence |= _kink_evidence(kinks)
+    evidence |= kink_evidence(kinks)
     field = field_at(risk)
     if _kinked(field, gradient, kinks, tolerance):
         verdict = judge_kinked(risk, field, kinks, tolerance, max_products, evidence)
@@ -165,7 +181,7 @@ def certify(
         verdict = judge_large(risk, field, gradient, tolerance, kinks, max_products, progress, checkpoint, evidence)
         return _certificate(verdict, length, None, kinks, evidence)
     spectrum = spectrum_at(risk, gradient, near=length <= tolerance)
-    evidence |= _spectrum_evidence(spectrum)
+    evidence |= spectrum_evidence(spectrum)
     if length > tolerance:
         verdict = _with_a_gradient(risk, spectrum, gradient, tolerance, evidence)
     else:
@@ -234,30 +250,6 @@ def _smooth_verdict(
     evidence |= output_curvature(risk, spectrum)
     piecewise = min(kinks.margin, kinks.curvature_margin) < inf
     return judge_zeros(risk, field, spectrum, known_flat, piecewise, evidence)
-
-
-def _kink_evidence(kinks: KinkMargin) -> dict[str, Any]:
-    """Return where the nearest kinks are."""
-    unlisted = {"operations_not_known_to_be_smooth": kinks.unlisted} if kinks.unlisted else {}
-    return unlisted | {
-        "kink_layer": kinks.layer,
-        "curvature_kink_margin": kinks.curvature_margin,
-        "curvature_kink_layer": kinks.curvature_layer,
-    }
-
-
-def _spectrum_evidence(spectrum: Spectrum) -> dict[str, Any]:
-    """Return the extreme eigenvalues with their error bound, and all of them where they are few."""
-    values = spectrum.eigenvalues
-    return {
-        "smallest_eigenvalue": float(values[0]),
-        "largest_eigenvalue": float(values[-1]),
-        "eigenvalue_error_bound": spectrum.uncertainty,
-        "flatness": spectrum.flatness,
-        "newton_step": float(spectrum.newton.norm()),
-        "method": spectrum.inertia.method,
-        "spectrum": tuple(values.tolist()) if len(values) <= _SPECTRUM_KEPT else None,
-    }
 
 
 def _certificate(
