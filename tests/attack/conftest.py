@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-QUICK = 6
+QUICK = 3
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all but six cases of each test in this folder as long."""
+    """Mark all but three cases of each test in this folder as long."""
     cases: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("long") is None:

@@ -101,8 +101,15 @@ def test_the_lifted_map_is_the_dense_matrix_of_the_convolution(stride: int, padd
         assert float((B - linear(model[2], unit)).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["minimum", "saddle"])
-@pytest.mark.parametrize("site", ["0", "2"])
+@pytest.mark.parametrize(
+    ("kind", "site"),
+    [
+        ("minimum", "0"),
+        ("saddle", "2"),
+        pytest.param("saddle", "0", marks=pytest.mark.long),
+        pytest.param("minimum", "2", marks=pytest.mark.long),
+    ],
+)
 def test_a_planted_critical_point_stays_one_with_the_inertia_of_the_chart(kind: str, site: str) -> None:
     x = pictures(1, 350)
     torch.manual_seed(1)

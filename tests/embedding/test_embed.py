@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -68,11 +68,13 @@ def test_two_layers_at_once_keep_outputs_and_criticality(first, second, seed: in
     assert all(torch.allclose(back[name], tensor, rtol=0, atol=1e-11) for name, tensor in risk.parameters.items())
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     neuron_maps(null=False), st.sampled_from(SEEDS), st.sampled_from(["minimum", "saddle"]), st.sampled_from(["0", "2"])
 )
 def test_the_inertia_of_copies_is_predicted(neurons, seed: int, kind: str, at: str) -> None:
+    # A share of 1e-9 moves eigenvalues by less than their zeros are known to.
+    assume(all(share == 0 or abs(share) >= 1e-3 for share in neurons[1]))
     risk = planted(deep(seed), kind, seed)
     wider = ls.embed(risk.model, layers={at: as_map(neurons)})
     predicted, measured = wider.predict_inertia(inertia_at(risk), risk), inertia_at(risk.with_model(wider.model))

@@ -96,7 +96,9 @@ def test_a_lift_keeps_all_outputs_is_the_dense_matrix_and_folds_back(
 
 
 @pytest.mark.parametrize("kind", ["minimum", "saddle"])
-@pytest.mark.parametrize(("channels", "corank", "width"), [(2, 0, None), (2, 0, 2), (4, 6, 4)])
+@pytest.mark.parametrize(
+    ("channels", "corank", "width"), [(2, 0, None), pytest.param(2, 0, 2, marks=pytest.mark.long), (4, 6, 4)]
+)
 def test_a_planted_critical_point_stays_one_with_the_inertia_of_the_chart(
     kind: str, channels: int, corank: int, width: int | None
 ) -> None:

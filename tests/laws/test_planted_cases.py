@@ -7,7 +7,7 @@ import liftscape as ls
 
 from .cases import Case, all_cases, planted
 
-FAST, ALL = 24, 300
+FAST, ALL = 12, 300
 # A relative gradient of 1e-13 leaves the zeros of the lifted point inside the threshold.
 OUTPUT_GAP, GRADIENT, LOCAL_FORM, UNDECIDED_SHARE = 1e-12, 1e-9, 1e-10, 0.02
 

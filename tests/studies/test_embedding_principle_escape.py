@@ -11,6 +11,7 @@ from liftscape.studies.embedding_principle_escape import escape_and_train
 from liftscape.studies.embedding_principle_search import find_shallow_points
 
 
+@pytest.mark.long
 def test_worse_minima_are_left_for_losses_below_the_best_one_where_exact_lifts_stay() -> None:
     config, data = load_config(), ls.data.iris_petal_width()
     search = dataclasses.replace(config.search, networks=((3, 2, 1),), starts=24, saddles=0)

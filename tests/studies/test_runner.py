@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from liftscape.studies import degeneracy
 from liftscape.studies.catalogue import STUDIES, settings_file, study_module
 from liftscape.studies.runner import run_study
 from liftscape.studies.settings import read_settings, write_settings
+
+TRUE_TASK = degeneracy.run_task
+# What the runner keeps does not depend on how often a task is computed.
+once = cache(TRUE_TASK)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -32,14 +37,14 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_does_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    true_task = degeneracy.run_task
 
     def counted(config: Any, task: str, device: torch.device) -> Any:
         if len(done) == 5:
             raise KillError
         done.append(task)
-        return true_task(config, task, device)
+        return once(config, task, device)
 
+    monkeypatch.setattr(degeneracy, "run_task", once)
     whole = run_study("degeneracy", tmp_path / "whole", size="toy")
     monkeypatch.setattr(degeneracy, "run_task", counted)
     with pytest.raises(KillError):
@@ -50,7 +55,7 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_does_nothing(
     # The last line is half there, as after a kill while it was written or on a full disk.
     metrics.write_bytes(b"".join(lines[:4]) + lines[4][: len(lines[4]) // 2])
     monkeypatch.setattr(
-        degeneracy, "run_task", lambda config, task, device: done.append(task) or true_task(config, task, device)
+        degeneracy, "run_task", lambda config, task, device: done.append(task) or TRUE_TASK(config, task, device)
     )
     again = run_study("degeneracy", tmp_path / "cut", size="toy")
     assert again == whole
@@ -60,7 +65,8 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_does_nothing(
     assert run_study("degeneracy", tmp_path / "cut", size="toy") == whole
 
 
-def test_another_number_of_seeds_needs_another_folder(tmp_path: Path) -> None:
+def test_another_number_of_seeds_needs_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(degeneracy, "run_task", once)
     run_study("degeneracy", tmp_path / "run", size="toy")
     with pytest.raises(ls.LiftscapeError, match=r"run holds a run with other settings \(seeds\)"):
         run_study("degeneracy", tmp_path / "run", size="toy", seeds=2)
@@ -84,6 +90,7 @@ def test_unknown_studies_and_settings_are_offered_the_nearest(tmp_path: Path) ->
 
 
 def test_a_disk_that_is_full_leaves_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(degeneracy, "run_task", once)
     true_sync, count = os.fsync, 0
 
     def full(handle: int) -> None:

@@ -28,7 +28,7 @@ from liftscape.linearity import (
     runs_occupancy,
 )
 from liftscape.outcomes import LiftscapeError, SiteError
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, values_of
 from liftscape.sites import change_of_outputs
 
 __all__ = ["fold"]
@@ -160,6 +160,6 @@ def _by_least_squares(
 def _with_changes(row: FoldRow, risk: EmpiricalRisk, run: Run, shorter: nn.Module) -> FoldRow:
     """Say what a fold by least squares does to the loss."""
     predicted = predicted_change(risk, run, shorter.get_submodule(run.last))
-    after, before = (float(value) for value in risk.values_of([shorter, risk.model]))
+    after, before = (float(value) for value in values_of(risk, [shorter, risk.model]))
     measured = after - before
     return replace(row, predicted=predicted, measured=measured)

@@ -13,7 +13,7 @@ from liftscape.folding._operation_count import operations
 from liftscape.forward import Head, copy_with, head_of
 from liftscape.linearity import INTERPOLATES, AffineFit, Run, find_runs, fit_runs, foldable, replace_run, runs_occupancy
 from liftscape.outcomes import DataError, LiftscapeError, Outcome, TableOutcome
-from liftscape.risk import EmpiricalRisk, require_risk
+from liftscape.risk import EmpiricalRisk, require_risk, values_of
 from liftscape.sites import changes_of_outputs, output_gap
 
 __all__ = ["FoldSearch", "FoldStep", "fold_within"]
@@ -232,7 +232,7 @@ def _cheapest(
     wanted = [name for name in networks if saved[name] > 0]
     if not wanted:
         return None
-    base, *losses = (float(value) for value in risk.values_of([model, *(networks[name] for name in wanted)]))
+    base, *losses = (float(value) for value in values_of(risk, [model, *(networks[name] for name in wanted)]))
     costs = [(loss - base) / saved[name] for name, loss in zip(wanted, losses, strict=True)]
     # The first of the cheapest, and of costs that are no numbers the first of all.
     place = 0

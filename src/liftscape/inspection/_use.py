@@ -8,7 +8,7 @@ from liftscape.folding import fold_measured
 from liftscape.forward import head_of
 from liftscape.linearity import foldable, measure_runs, stand_ins, table_of
 from liftscape.outcomes import LiftscapeError, Outcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, values_of
 
 __all__ = ["LayerUse", "advise_on_folds", "layer_uses"]
 
@@ -77,7 +77,7 @@ def layer_uses(risk: EmpiricalRisk) -> tuple[LayerUse, ...]:
         network, runs = foldable(risk.model, head_of(risk.batches))
         measured = measure_runs(network, runs, risk.batches)
         networks = stand_ins(network, runs, measured.fits)
-        value, *values = risk.values_of([network, *networks.values()])
+        value, *values = values_of(risk, [network, *networks.values()])
     except LiftscapeError:
         return ()
     changes = {name: float(other - value) for name, other in zip(networks, values, strict=True)}

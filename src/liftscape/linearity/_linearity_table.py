@@ -14,7 +14,7 @@ from liftscape.linearity._fit import AffineFit, RunFits, replace_run
 from liftscape.linearity._occupancy import Moments, Occupancy, PieceMoments
 from liftscape.linearity._runs import Run, find_runs
 from liftscape.outcomes import Outcome, TableOutcome
-from liftscape.risk import EmpiricalRisk
+from liftscape.risk import EmpiricalRisk, values_of
 
 __all__ = [
     "LinearityRow",
@@ -112,7 +112,7 @@ def layer_linearity(
     changes: dict[str, float] = {}
     if isinstance(subject, EmpiricalRisk):
         networks = stand_ins(model, found, measured.fits)
-        values = subject.values_of([model, *networks.values()])
+        values = values_of(subject, [model, *networks.values()])
         changes = {name: float(value - values[0]) for name, value in zip(networks, values[1:], strict=True)}
     return table_of(measured, changes)
 

@@ -2,8 +2,10 @@
 
 from liftscape.risk._required import require_risk
 from liftscape.risk._risk import EmpiricalRisk
+from liftscape.risk._several import values_of
 
 __all__ = [
     "EmpiricalRisk",
     "require_risk",
+    "values_of",
 ]

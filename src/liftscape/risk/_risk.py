@@ -164,27 +164,6 @@ class EmpiricalRisk:
         with torch.no_grad():
             return torch.stack([term.detach() for term in self.terms(self._check(params))]).sum()
 
-    def values_of(self, models: Sequence[nn.Module]) -> list[Float[Tensor, ""]]:
-        """Return R of several networks at their parameters, in one reading of the data.
-
-        They are trusted to be deterministic functions, as networks are that were made of this risk's own.
-
-        Args:
-            models: the networks.
-
-        Returns:
-            A scalar each, in the parameters' dtype.
-        """
-        risks = [self.derived(model) for model in models]
-        params = [risk.parameters for risk in risks]
-        terms: list[list[Tensor]] = [[] for _ in risks]
-        with torch.no_grad():
-            for batch in self.batches:
-                weight = batch_size(batch[0]) / self.batches.samples
-                for risk, theta, found in zip(risks, params, terms, strict=True):
-                    found.append((risk.batch_value(theta, batch) * weight).detach())
-        return [torch.stack(found).sum() for found in terms]
-
     def gradient(self, params: Mapping[str, Tensor] | None = None) -> Float[Tensor, " M"]:
         """Return ∇R_S(θ) as one vector, zero for parameters that take no part.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftscape import nets
 from liftscape.activations import as_module
-from liftscape.critical import certify, plant_critical_point
+from liftscape.critical import Certificate, certify, plant_critical_point
 from liftscape.embedding import lift, measure_gaps
 from liftscape.outcomes import LiftscapeError
 from liftscape.risk import EmpiricalRisk
@@ -63,12 +63,12 @@ def run_task(config: Settings, task: str, device: torch.device) -> list[dict[str
     return rows
 
 
-# Planting takes most of a task's time, and tasks share their points; nothing changes these.
+# Planting and certifying take most of a task's time, and tasks share their points; nothing changes these.
 @cache
 def _planted(
     config: Settings, deficient: str | None, kind: Literal["minimum", "saddle"], seed: int
-) -> tuple[EmpiricalRisk, Tensor] | str:
-    """Return the first network of a seed at which a point can be planted, with inputs, or why there is none."""
+) -> tuple[EmpiricalRisk, Tensor, Certificate] | str:
+    """Return the first network of a seed at which a point can be planted, with inputs, or why there is not one."""
     reason = ""
     for attempt in range(_ATTEMPTS):
         generator = torch.Generator().manual_seed(_ATTEMPTS * seed + attempt)
@@ -78,7 +78,8 @@ def _planted(
         except LiftscapeError as error:
             reason = str(error)
             continue
-        return EmpiricalRisk(model, "mse", (inputs, targets)), inputs
+        risk = EmpiricalRisk(model, "mse", (inputs, targets))
+        return risk, inputs, certify(risk)
     return reason
 
 
@@ -100,13 +101,19 @@ def _network(config: Settings, deficient: str | None, generator: torch.Generator
 
 
 def _lifted(
-    risk: EmpiricalRisk, inputs: Tensor, activation: str, layers: int, at: str, extra: int, generator: torch.Generator
+    risk: EmpiricalRisk,
+    inputs: Tensor,
+    before: Certificate,
+    activation: str,
+    layers: int,
+    at: str,
+    extra: int,
+    generator: torch.Generator,
 ) -> dict[str, Any]:
     """Certify a point and one of its lifts."""
     weight = risk.model.get_submodule(at).weight
     assert isinstance(weight, Tensor)
     width = int(torch.linalg.matrix_rank(weight.detach(), rtol=1e-10)) + extra
-    before = certify(risk)
     embedding = lift(risk.model, inputs, at, width=[width] * layers, activation=activation, generator=generator)
     after = certify(risk.with_model(embedding.model), known_flat=embedding.manifold)
     gaps = measure_gaps(embedding, risk)
