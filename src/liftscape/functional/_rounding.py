@@ -102,7 +102,7 @@ class RandomRounding(TorchDispatchMode):
         super().__init__()
         # Drawn once and read from changing places, since to draw for every result takes longer than the results.
         self._pool = _pool(seed)
-        # Python's own generator, since a single number from torch's takes ten times as long.
+        # Python's own generator, since a single number from torch's takes nine times as long.
         self._places = Random(seed)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
