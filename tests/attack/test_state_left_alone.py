@@ -314,3 +314,13 @@ def test_recurrent_layers_train_on_after_every_reading(kind: type[nn.RNNBase]) -
             network.zero_grad(set_to_none=True)
             nn.functional.mse_loss(network(x), y).backward()
             assert all(parameter.grad is not None for parameter in network.parameters()), name
+
+
+@pytest.mark.parametrize("place", ["number", "list", "nested", "object", "new attribute"])
+def test_certificates_and_searches_leave_counters(place: str) -> None:
+    model = Annealing(place)
+    risk = ls.EmpiricalRisk(model, "mse", (X, Y))
+    before = model.count()
+    ls.certify(risk)
+    ls.find_critical_point(risk, max_steps=2)
+    assert model.count() == before + 1

@@ -15,7 +15,7 @@ from liftscape.critical._criticality import contraction
 from liftscape.critical._iterate import End, Progress, Search, SearchState
 from liftscape.critical._newton_mr import METHODS, Method
 from liftscape.critical._spectrum import spectrum_at
-from liftscape.functional import copy_model
+from liftscape.functional import copy_model, untouched
 from liftscape.outcomes import LiftscapeError, Outcome
 from liftscape.risk import EmpiricalRisk, require_risk
 
@@ -160,9 +160,10 @@ def find_critical_point(
     drawn = lambda: draw_starts(risk, 1, as_generator(generator), 1.0)[0]
     theta = drawn() if start == "random" else risk.flatten(start)  # pyright: ignore[reportArgumentType]
     search = Search(SequentialLandscape(risk), method, max_steps, tolerance)
-    state = search.init(theta[None])
     steps = None if progress is None else _StepCounter(progress, max_steps)
-    return search_outcome(search, search.run(state, steps), 0)
+    # A module may count its calls.
+    with untouched(risk.model):
+        return search_outcome(search, search.run(search.init(theta[None]), steps), 0)
 
 
 class _StepCounter:
