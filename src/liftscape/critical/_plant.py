@@ -133,6 +133,11 @@ def _check(model: nn.Module, inputs: Any) -> Tensor:
     """Return the outputs, or raise unless the model is a deterministic float64 function on the inputs."""
     batches = as_batches((inputs, torch.zeros(batch_size(inputs), 1)))
     outputs = check_model(model, inputs, batches.count)
+    if not isinstance(outputs, Tensor):
+        raise ModelError(
+            f"planting gives targets for one output tensor, but {type(model).__name__} returns a "
+            f"{type(outputs).__name__}; wrap it in a module that returns the tensor."
+        )
     if outputs.dtype != torch.float64:
         raise ModelError(
             f"planting needs float64, since a gradient that vanishes to 1e-7 is not critical, but "

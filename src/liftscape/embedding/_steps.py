@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from liftscape.forward import is_random, operation_of, plain_name, record
-from liftscape.functional import untouched
+from liftscape.functional import copy_model, untouched
 from liftscape.outcomes import SiteError
 
 __all__ = ["RETURN", "Step", "Steps", "recorded_steps", "symbolic_steps", "traced"]
@@ -61,7 +61,8 @@ def traced(model: nn.Module, at: str) -> fx.Graph:
     """
     try:
         with untouched(model):
-            return _Tracer().trace(model)
+            # A forward pass that assigns a buffer would leave a symbol in its place.
+            return _Tracer().trace(copy_model(model))
     except Exception as error:
         raise SiteError(
             f"the neurons of '{at}' cannot be followed through {type(model).__name__} symbolically "

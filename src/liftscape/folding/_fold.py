@@ -93,7 +93,8 @@ def fold(
     model, source = model_and_inputs(given, inputs)
     bounded = None
     if isinstance(chosen, Proved):
-        like, (low, high) = next(model.parameters()), chosen.box
+        low, high = chosen.box
+        like = next(model.parameters(), low)
         bound = linear_bounds if chosen.bounds == "linear" else interval_bounds
         bounded = bound(model, low.to(like.device), high.to(like.device))
         source = ((low + high) / 2)[None].to(like.device, like.dtype)

@@ -6,6 +6,7 @@ from typing import Any, final
 from torch import Tensor, fx, nn
 
 from liftscape.activations import kind_of, module_of
+from liftscape.functional import copy_model
 from liftscape.linearity import has_pieces
 from liftscape.outcomes import ActivationError
 
@@ -30,7 +31,10 @@ def graph_of(module: nn.Module) -> fx.Graph:
     Returns:
         The graph.
     """
-    return copy.deepcopy(module.graph) if isinstance(module, fx.GraphModule) else _Tracer().trace(module)
+    if isinstance(module, fx.GraphModule):
+        return copy.deepcopy(module.graph)
+    # A forward pass that assigns a buffer would leave a symbol in its place.
+    return _Tracer().trace(copy_model(module, share=True))
 
 
 def call_activations_as_modules(module: nn.Module, graph: fx.Graph) -> None:

@@ -41,7 +41,7 @@ def narrowed(
     own_bias = None if first.bias is None else first.bias.detach()[stay]
     modules[run.first] = remade(first, first.weight.detach()[stay], own_bias)
     modules[run.last] = remade(last, last.weight.detach()[:, stay], bias)
-    activation = model.get_submodule(run.activation)
+    activation = dict(model.named_modules()).get(run.activation)
     if isinstance(activation, nn.PReLU) and activation.num_parameters > 1:
         slopes = nn.PReLU(len(stay))
         slopes.weight = nn.Parameter(activation.weight.detach()[stay], activation.weight.requires_grad)
